@@ -1,0 +1,85 @@
+"""Every error a user of this package can meet descends from `OverfenceError`; docs/errors.md lists them all."""
+
+from __future__ import annotations
+
+
+class OverfenceError(Exception):
+    """Something Overfence could not do; its docstring says whose fault it is and what still holds."""
+
+
+class WrongLoop(OverfenceError):
+    """A `Chat` was used from another thread or event loop than the one that opened it; nothing was done."""
+
+
+class ChatClosed(OverfenceError):
+    """The `Chat` is closed; what was sent before is safe in its home."""
+
+
+class HomeInUse(OverfenceError):
+    """Another process has this home open; it goes on undisturbed, and nothing here was touched."""
+
+
+class HistoryTooNew(OverfenceError):
+    """The history was written by a newer Overfence. It was left as it is, byte for byte."""
+
+    def __init__(self, found: int, known: int) -> None:
+        super().__init__(f"this history has version {found}, and this Overfence knows {known}: update Overfence")
+        self.found = found
+        self.known = known
+
+
+class HistoryDamaged(OverfenceError):
+    """The history file is no database of ours, or is damaged. It was left as it is."""
+
+
+class StorageFailed(OverfenceError):
+    """The disk refused a write. Nothing of that call was kept or said; everything before it holds."""
+
+
+class NoServer(OverfenceError):
+    """This needs a server, and none is configured; what is queued stays queued."""
+
+
+class Unreachable(OverfenceError):
+    """No node, or no path to the peer, answered in time; queued messages stay queued."""
+
+
+class NotDelivered(OverfenceError):
+    """The recipient's device did not confirm in time; the message stays queued and will be offered again."""
+
+
+class TooLong(OverfenceError):
+    """The text or data is larger than one event may be; nothing was sent. Send it in parts."""
+
+    def __init__(self, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(f"{size_bytes:,} bytes, and one message holds {limit_bytes:,}")
+        self.size_bytes = size_bytes
+        self.limit_bytes = limit_bytes
+
+
+class EmptyMessage(OverfenceError):
+    """There is nothing to send; nothing was sent."""
+
+
+class BadName(OverfenceError):
+    """A name that is empty, too long, or made of characters that don't show; the old one stays."""
+
+
+class UnknownContact(OverfenceError):
+    """No contact of that name or id; nothing was done."""
+
+
+class ContactRemoved(OverfenceError):
+    """The contact was removed: nothing more can be sent to it. The history is still there."""
+
+
+class BadKind(OverfenceError):
+    """An embedder's event kind must look like ``app/name``; nothing was sent."""
+
+
+class BadEvent(OverfenceError):
+    """An event from a peer that is well framed but invalid: recorded as refused, and never asked for again."""
+
+
+class BadPayload(OverfenceError):
+    """A sealed message whose inside is no payload of ours; it is dropped, the session and the chat live on."""

@@ -1,0 +1,1 @@
+"""What was said: events, their logs, and the database they live in."""

@@ -1,0 +1,44 @@
+"""Who people and their devices are, and how they meet: keys, device lists, invites (docs/protocol.md §1, §4)."""
+
+from __future__ import annotations
+
+from .devices import DEVICE_LIMIT, Device, DeviceList, fingerprint, user_id
+from .errors import (
+    BadDeviceList,
+    BadInvite,
+    BadKeyFile,
+    InviteFault,
+    KeyFileExposed,
+    KeyFileUnavailable,
+    NotPrimary,
+)
+from .files import load_or_create
+from .invite import Invite
+from .keys import Identity
+from .signatures import KEY_BYTES, SIGNATURE_BYTES, H, L, agreement_public, sign, signing_public, verify
+
+__all__ = [
+    "DEVICE_LIMIT",
+    "KEY_BYTES",
+    "SIGNATURE_BYTES",
+    "BadDeviceList",
+    "BadInvite",
+    "BadKeyFile",
+    "Device",
+    "DeviceList",
+    "H",
+    "Identity",
+    "Invite",
+    "InviteFault",
+    "KeyFileExposed",
+    "KeyFileUnavailable",
+    "L",
+    "NotPrimary",
+    "agreement_public",
+    "fingerprint",
+    "load_or_create",
+    "sign",
+    "signing_public",
+    "user_id",
+    "verify",
+]

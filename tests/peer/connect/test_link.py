@@ -1,0 +1,254 @@
+"""A link opens once, carries whole messages in order, ends once, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+from overfence.connect.errors import BadIceServer, BadSdp, LinkClosed, LinkEnd, LinkFailed, MessageTooLong, OutOfTurn
+from overfence.connect.ice import read_ice_servers
+from overfence.connect.webrtc import Link, LinkConfig
+
+from .conftest import PATIENCE_S, Meet, Side
+
+Sides = Callable[..., Side]
+
+
+def open_sockets() -> int:
+    """Sockets of this process, as the kernel counts them."""
+    names = []
+    for descriptor in os.listdir("/proc/self/fd"):
+        try:
+            names.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        except FileNotFoundError:
+            continue  # the descriptor that listed the folder
+    return sum(name.startswith("socket:") for name in names)
+
+
+async def test_messages_of_any_size_arrive_whole_and_in_order(meet: Meet) -> None:
+    ada, bob = await meet()
+    said = [b"", b"x", bytes(range(256)) * 256, b"last"]
+    for message in said:
+        ada.link.send(message)
+    bob.link.send(b"and back")
+    assert await bob.hears(4) == said
+    assert await ada.hears(1) == [b"and back"]
+
+
+async def test_the_pair_is_told_without_addresses(meet: Meet) -> None:
+    ada, bob = await meet()
+    for side in (ada, bob):
+        assert side.link.pair is not None
+        assert (side.link.pair.local_type, side.link.pair.protocol) == ("host", "udp")
+        assert side.link.pair.remote_type in ("host", "prflx")
+        assert side.link.pair.local_address[0] not in repr(side.link.pair)
+    assert ada.link.pair is not None and bob.link.pair is not None
+    assert ada.link.pair.remote_address == bob.link.pair.local_address
+
+
+async def test_a_side_that_hides_its_addresses_is_found_by_its_own_checks(sides: Sides) -> None:
+    ada, bob = sides(), sides()
+    offer = await ada.link.offer()
+    answer = await bob.link.answer(re.sub(r"(udp \d+) \S+", r"\1 0f2a7c1e-1b7b-4c7a-9d0e-000000000001.local", offer))
+    await ada.link.accept(answer)
+    await asyncio.gather(ada.link.opened(PATIENCE_S), bob.link.opened(PATIENCE_S))
+    assert bob.link.pair is not None
+    assert bob.link.pair.remote_type == "prflx"
+
+
+async def test_unacknowledged_falls_to_zero_only_when_the_other_side_has_it(meet: Meet) -> None:
+    ada, bob = await meet()
+    for _ in range(30):
+        ada.link.send(bytes(10_000))
+    assert ada.link.unacknowledged_bytes == 30 * 10_001
+    await ada.link.room(100_000)
+    assert 0 < ada.link.unacknowledged_bytes <= 100_000
+    assert sum(map(len, bob.heard)) >= 300_000 - 100_000
+    async with asyncio.timeout(PATIENCE_S):
+        await ada.link.room(0)
+    assert (ada.link.unacknowledged_bytes, len(bob.heard)) == (0, 30)
+
+
+async def test_waiting_for_room_ends_with_the_link(meet: Meet) -> None:
+    ada, _ = await meet()
+    ada.link.send(bytes(60_000))
+    waiting = asyncio.create_task(ada.link.room(0))
+    await asyncio.sleep(0)
+    await ada.link.close()
+    with pytest.raises(LinkClosed) as caught:
+        await waiting
+    assert caught.value.end == LinkEnd("closed")
+    with pytest.raises(LinkClosed):
+        ada.link.send(b"too late")
+    assert ada.link.unacknowledged_bytes == 0
+
+
+async def test_a_message_over_the_limit_is_refused_and_the_link_goes_on(meet: Meet) -> None:
+    ada, bob = await meet()
+    with pytest.raises(MessageTooLong):
+        ada.link.send(bytes(65_537))
+    ada.link.send(bytes(65_536))
+    assert await bob.hears(1) == [bytes(65_536)]
+
+
+async def test_closing_is_told_once_to_each_side(meet: Meet) -> None:
+    ada, bob = await meet()
+    await asyncio.gather(ada.link.close(), ada.link.close())
+    await ada.link.close()
+    assert await ada.ended() == LinkEnd("closed")
+    assert (await bob.ended(within_s=2.0)).reason == "remote"
+    assert bob.link.end == bob.ends[0]
+
+
+async def test_after_the_end_no_task_and_no_socket_is_left(meet: Meet) -> None:
+    before = open_sockets(), asyncio.all_tasks()
+    ada, bob = await meet()
+    assert open_sockets() > before[0]
+    ada.link.send(bytes(50_000))
+    begun_s = time.monotonic()
+    await asyncio.gather(ada.link.close(), bob.link.close())
+    assert time.monotonic() - begun_s < 1.5
+    await asyncio.sleep(0)
+    assert (open_sockets(), asyncio.all_tasks()) == before
+
+
+async def test_a_link_the_other_side_closed_cleans_up_by_itself(meet: Meet) -> None:
+    before = open_sockets()
+    ada, bob = await meet()
+    await ada.link.close()
+    await bob.ended()
+    async with asyncio.timeout(PATIENCE_S):
+        while open_sockets() > before:  # noqa: ASYNC110 - the kernel is asked; nothing announces a closed socket
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("reached", ["new", "gathering", "offering", "connecting"])
+async def test_closing_half_way_leaves_nothing(sides: Sides, reached: str) -> None:
+    before = open_sockets(), asyncio.all_tasks()
+    ada, bob = sides(), sides()
+    offering = None
+    if reached == "gathering":
+        offering = asyncio.create_task(ada.link.offer())
+        await asyncio.sleep(0)
+    elif reached != "new":
+        offer = await ada.link.offer()
+        if reached == "connecting":
+            await ada.link.accept(await bob.link.answer(offer))
+    await ada.link.close()
+    await bob.link.close()
+    if offering is not None:
+        with pytest.raises(LinkFailed):
+            await offering
+    with pytest.raises(LinkFailed) as caught:
+        await ada.link.opened(1.0)
+    assert caught.value.reason == "closed"
+    await asyncio.sleep(0)
+    assert (open_sockets(), asyncio.all_tasks()) == before
+
+
+async def test_an_offer_cancelled_at_any_moment_leaves_no_socket(sides: Sides) -> None:
+    before = open_sockets(), asyncio.all_tasks()
+    for moments in range(12):
+        ada = sides()
+        offering = asyncio.create_task(ada.link.offer())
+        for _ in range(moments):
+            await asyncio.sleep(0)
+        offering.cancel()
+        await asyncio.wait([offering])
+        await ada.link.close()
+    await asyncio.sleep(0)
+    assert (open_sockets(), asyncio.all_tasks()) == before
+
+
+async def test_a_link_nobody_answers_has_failed_and_says_so(sides: Sides) -> None:
+    ada = sides()
+    await ada.link.offer()
+    with pytest.raises(LinkFailed) as caught:
+        await ada.link.opened(0.05)
+    assert caught.value.reason == "failed"
+    assert (await ada.ended()).reason == "failed"
+
+
+async def test_cancelling_a_close_does_not_stop_it(meet: Meet) -> None:
+    before = open_sockets()
+    ada, bob = await meet()
+    closing = asyncio.create_task(ada.link.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    await asyncio.gather(ada.link.close(), bob.link.close())
+    assert open_sockets() == before
+
+
+async def test_each_step_is_taken_once(sides: Sides) -> None:
+    ada = sides()
+    with pytest.raises(LinkClosed) as caught:
+        ada.link.send(b"too early")
+    assert caught.value.end is None
+    offer = await ada.link.offer()
+    with pytest.raises(OutOfTurn):
+        await ada.link.offer()
+    with pytest.raises(OutOfTurn):
+        await ada.link.answer(offer)
+
+
+async def test_a_bad_answer_leaves_the_offer_standing(sides: Sides) -> None:
+    ada, bob = sides(), sides()
+    answer = await bob.link.answer(await ada.link.offer())
+    with pytest.raises(BadSdp):
+        await ada.link.accept(re.sub(r"a=fingerprint.*\r\n", "", answer))
+    await ada.link.accept(answer)
+    await ada.link.opened(PATIENCE_S)
+
+
+async def test_an_idle_link_stays_open_past_the_silence_limit(meet: Meet) -> None:
+    ada, bob = await meet()
+    await asyncio.sleep(3.6)  # the heartbeat runs on the loop's own clock here; its rules have tests of their own
+    assert (ada.ends, bob.ends) == ([], [])
+    ada.link.send(b"still here")
+    assert await bob.hears(1) == [b"still here"]
+
+
+async def test_relay_only_without_a_relay_tells_no_address_at_all(sides: Sides) -> None:
+    ada = sides(LinkConfig(relay_only=True))
+    assert "a=candidate" not in await ada.link.offer()
+
+
+def test_ice_servers_are_read_or_refused_without_their_secret() -> None:
+    assert read_ice_servers(["stun:192.0.2.1", "turns:ada:s%3Acret@[2001:db8::1]:443", "turn:x:y@z"]) == {
+        "stun_server": ("192.0.2.1", 3478),
+        "turn_server": ("2001:db8::1", 443),
+        "turn_username": "ada",
+        "turn_password": "s:cret",
+        "turn_ssl": True,
+        "turn_transport": "tcp",
+    }
+    for url in ("stun:", "http://x", "turn:host:1", "stun:u:hunter2@host", "turn:u:hunter2@host:99999"):
+        with pytest.raises(BadIceServer) as caught:
+            Link(LinkConfig(ice_servers=(url,)), received=print, ended=print)
+        assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in repr(LinkConfig(ice_servers=("turn:u:hunter2@host",)))
+
+
+async def test_connecting_is_quick(meet: Meet) -> None:
+    best_s = 10.0
+    for _ in range(3):
+        begun_s = time.perf_counter()
+        ada, bob = await meet()
+        best_s = min(best_s, time.perf_counter() - begun_s)
+        await asyncio.gather(ada.link.close(), bob.link.close())
+    assert best_s < 0.15
+
+
+def test_the_rest_of_the_package_does_not_import_aiortc() -> None:
+    names = "overfence.connect.errors, overfence.connect.sdp, overfence.connect.guard, overfence.connect.heartbeat"
+    script = f"import sys, {names}; print([n for n in ('aiortc', 'aioice', 'av') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
