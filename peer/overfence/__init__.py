@@ -1,0 +1,71 @@
+"""Private chat, straight over the fence: ``from overfence import Chat``.
+
+Importing this package is cheap; `Chat` loads WebRTC when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import errors as errors
+from .errors import OverfenceError
+from .happenings import (
+    ChatEvent,
+    ContactAdded,
+    ContactChanged,
+    Delivered,
+    Notice,
+    PathChanged,
+    PresenceChanged,
+    ServerChanged,
+)
+
+if TYPE_CHECKING:
+    from .chat import Chat
+    from .conversation import Contact, Conversation, Message
+    from .delivery.meeting import InviteExpired, OwnInvite
+    from .identity import BadInvite, Invite
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "Chat": "chat",
+    "Contact": "conversation",
+    "Conversation": "conversation",
+    "Message": "conversation",
+    "InviteExpired": "delivery.meeting",
+    "OwnInvite": "delivery.meeting",
+    "BadInvite": "identity",
+    "Invite": "identity",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        from importlib import import_module
+
+        return getattr(import_module(f".{_LAZY[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__all__ = [
+    "BadInvite",
+    "Chat",
+    "ChatEvent",
+    "Contact",
+    "ContactAdded",
+    "ContactChanged",
+    "Conversation",
+    "Delivered",
+    "Invite",
+    "InviteExpired",
+    "Message",
+    "Notice",
+    "OverfenceError",
+    "OwnInvite",
+    "PathChanged",
+    "PresenceChanged",
+    "ServerChanged",
+    "__version__",
+    "errors",
+]

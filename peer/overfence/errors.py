@@ -83,3 +83,7 @@ class BadEvent(OverfenceError):
 
 class BadPayload(OverfenceError):
     """A sealed message whose inside is no payload of ours; it is dropped, the session and the chat live on."""
+
+
+class NameNeeded(OverfenceError):
+    """A new home needs a name, and none was given; nothing was made."""

@@ -18,6 +18,9 @@ from .presence import Presence
 from .store import Followed, Kept, Store
 from .topics import Refused
 
+# An answer that carries no card, rounded up.
+ANSWER_BYTES = 128
+
 
 @dataclass(frozen=True)
 class Desk:
@@ -92,7 +95,7 @@ class Connection:
         return self.outbox.easy
 
     def promise(self, size_bytes: int) -> None:
-        """Count bytes that will be said within this turn of the loop."""
+        """Count bytes that are going to be said; a negative number takes it back."""
         self.outbox.promise(size_bytes)
 
     def say(self, frame: m.Frame) -> None:
@@ -215,7 +218,7 @@ class Connection:
 
     def _card_get(self, frame: m.CardGet) -> None:
         def then(result: tuple[bytes | None] | StorageFailed | None) -> None:
-            self._answered()
+            self._answered(answer_bytes=m.CARD_LIMIT_BYTES)
             if result is None:
                 self._refuse(frame.ref, "no_mailbox", "there is no such mailbox")
             elif isinstance(result, StorageFailed):
@@ -223,7 +226,7 @@ class Connection:
             else:
                 self.say(m.Card(ref=frame.ref, card=result[0]))
 
-        self._asked()
+        self._asked(answer_bytes=m.CARD_LIMIT_BYTES)
         self._desk.store.card(frame.mailbox, then=then)
 
     def _close_mailbox(self, frame: m.Close) -> None:
@@ -281,13 +284,16 @@ class Connection:
         few = self._waiting < limits.requests_waiting and self._waiting_bytes < limits.requests_waiting_bytes
         return few and self.outbox.easy
 
-    def _asked(self, size_bytes: int = 0) -> None:
+    def _asked(self, size_bytes: int = 0, *, answer_bytes: int = ANSWER_BYTES) -> None:
+        """A request went to the store. Its answer's place is kept: a client that reads is never closed for asking."""
         self._waiting += 1
         self._waiting_bytes += size_bytes
+        self.outbox.promise(answer_bytes)
 
-    def _answered(self, size_bytes: int = 0) -> None:
+    def _answered(self, size_bytes: int = 0, *, answer_bytes: int = ANSWER_BYTES) -> None:
         self._waiting -= 1
         self._waiting_bytes -= size_bytes
+        self.outbox.promise(-answer_bytes)
         self._room.set()
 
     def _eased(self) -> None:

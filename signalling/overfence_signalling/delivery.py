@@ -11,8 +11,11 @@ from .errors import StorageFailed
 from .limits import PAGE_BYTES, STORAGE_RETRY_S, NodeLimits
 from .logs import log
 from .mailboxes import Window, size_of
-from .messages import Code, Fenced, Frame, Item, Items
+from .messages import FRAME_LIMIT_BYTES, Code, Fenced, Frame, Item, Items
 from .store import Followed, Page, Store
+
+# A page read ahead counts as the largest it may turn out to be: one item can be larger than a page.
+PAGE_PROMISE_BYTES = FRAME_LIMIT_BYTES
 
 
 class Reader(Protocol):
@@ -26,7 +29,7 @@ class Reader(Protocol):
         """Send a frame, behind those that wait."""
 
     def promise(self, size_bytes: int) -> None:
-        """Count bytes that will be said within this turn of the loop."""
+        """Count bytes that are going to be said; a negative number takes it back."""
 
     def fail(self, code: Code, text: str, *, retry_after_s: float | None = None) -> None:
         """Tell why the connection ends, and end it."""
@@ -141,6 +144,7 @@ class Delivery:
         if window.in_flight_bytes and window.room_bytes <= 0:
             return
         follower.reading = True
+        follower.reader.promise(PAGE_PROMISE_BYTES)
         self._store.page(
             follower.address,
             after=window.sent_to,
@@ -150,11 +154,18 @@ class Delivery:
 
     def _page_read(self, follower: _Follower, page: Page | StorageFailed | None) -> None:
         follower.reading = False
-        if page is None or self._followers.get(follower.address) is not follower:
-            return
+        moved = self._followers.get(follower.address) is follower and self._say_page(follower, page)
+        follower.reader.promise(-PAGE_PROMISE_BYTES)
+        if moved:
+            self._read_on(follower)
+
+    def _say_page(self, follower: _Follower, page: Page | StorageFailed | None) -> bool:
+        """Send what fits of a page; False if it takes an acknowledgement, or more, to go on."""
+        if page is None:
+            return False
         if isinstance(page, StorageFailed):
             follower.reader.fail("storage", "the disk refused", retry_after_s=STORAGE_RETRY_S)
-            return
+            return False
         window = follower.window
         items: list[Item] = []
         for item in page.items:
@@ -166,8 +177,7 @@ class Delivery:
             window.nothing_until(page.read_to)
         if items:
             follower.reader.say(Items(mailbox=follower.address, epoch=follower.epoch, items=tuple(items)))
-        if items or not page.items:
-            self._read_on(follower)
+        return bool(items) or not page.items
 
     def _flush(self) -> None:
         fresh, self._fresh = self._fresh, {}
@@ -187,8 +197,8 @@ class Delivery:
         self._say_items(follower, page)
 
     def _say_items(self, follower: _Follower, page: list[Item]) -> None:
-        follower.reader.promise(-sum(map(size_of, page)))
         follower.reader.say(Items(mailbox=follower.address, epoch=follower.epoch, items=tuple(page)))
+        follower.reader.promise(-sum(map(size_of, page)))
 
 
 def _log_failure(result: StorageFailed | None) -> None:

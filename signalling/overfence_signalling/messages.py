@@ -20,6 +20,8 @@ ENVELOPE_LIMIT_BYTES = 60 * 1024
 CARD_LIMIT_BYTES = 8 * 1024
 ENTRY_LIMIT_BYTES = 1024
 TTL_LIMIT_S = 30 * 24 * 3600
+# What a refusal quotes of a bad frame, which may be one long word.
+TEXT_LIMIT = 200
 
 Integer = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 Key = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
@@ -296,6 +298,6 @@ def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
         return decoder.decode(data)
     except msgspec.ValidationError as error:
         code: Code = "unknown_type" if "Invalid value" in str(error) and "$.t" in str(error) else "malformed"
-        raise BadFrame(code, str(error)) from None
+        raise BadFrame(code, str(error)[:TEXT_LIMIT]) from None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadFrame("malformed", str(error)) from None
+        raise BadFrame("malformed", str(error)[:TEXT_LIMIT]) from None

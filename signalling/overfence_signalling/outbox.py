@@ -29,8 +29,11 @@ class Outbox:
         return self._size_bytes + self._promised_bytes <= self._easy_bytes
 
     def promise(self, size_bytes: int) -> None:
-        """Count bytes that will be pushed within this turn of the loop; a negative number takes it back."""
+        """Count bytes that are going to be pushed; a negative number takes it back."""
+        was_easy = self.easy
         self._promised_bytes += size_bytes
+        if not was_easy and self.easy:
+            self._on_easy()
 
     def push(self, frame: bytes) -> bool:
         """Add a frame. False if it no longer fits; after `end` frames are dropped without a word."""

@@ -9,9 +9,6 @@ from enum import Enum
 from .limits import PAGE_BYTES, RECORD_OVERHEAD_BYTES, NodeLimits
 from .messages import Changes, Snapshot, TopicEntry
 
-# A number takes at most nine bytes in MessagePack.
-NUMBERS_PER_PAGE = (PAGE_BYTES - RECORD_OVERHEAD_BYTES) // 9
-
 
 class Refused(Enum):
     """Why a topic can't be entered."""
@@ -147,11 +144,8 @@ def _change_pages(topic: bytes, here: _Topic, news: frozenset[int]) -> list[Chan
     ordered = sorted(news)
     left = [n for n in ordered if n not in here.entries]
     entered = [TopicEntry(member=n, entry=here.entries[n]) for n in ordered if n in here.entries]
-    # Somebody may enter and leave thousands of times within one batch.
-    pages = [
-        Changes(topic=topic, left=tuple(left[start : start + NUMBERS_PER_PAGE]))
-        for start in range(0, len(left), NUMBERS_PER_PAGE)
-    ]
+    # Who left was there at the batch's start, so they are no more than a topic holds: nine bytes each, one page.
+    pages = [Changes(topic=topic, left=tuple(left))] if left else []
     pages += [Changes(topic=topic, entered=page) for page in _pages(entered) if page]
     return pages
 

@@ -105,11 +105,20 @@ async def serve(house: House, listening: socket.socket, tls: ssl.SSLContext | No
         try:
             yield
         finally:
-            server.close()
+            await _stop_listening(server, listening)
             await house.goodbye()
     finally:
         front.close()
         await runner.cleanup()
+
+
+async def _stop_listening(server: asyncio.Server, listening: socket.socket) -> None:
+    # asyncio loses a connection that it has accepted but not yet begun to serve when the server closes: let it begin.
+    with contextlib.suppress(NotImplementedError):
+        asyncio.get_running_loop().remove_reader(listening)
+    for _ in range(2):
+        await asyncio.sleep(0)
+    server.close()
 
 
 class _Front:

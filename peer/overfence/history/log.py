@@ -36,7 +36,16 @@ def judge(event: Event, run: Run, held_id: bytes | None) -> Verdict:
 
 
 def extend(
-    run: Run, *, conv: bytes, device: bytes, log: bytes, lamport: int, at_ms: int, kind: str, content: Content, salt: bytes
+    run: Run,
+    *,
+    conv: bytes,
+    device: bytes,
+    log: bytes,
+    lamport: int,
+    at_ms: int,
+    kind: str,
+    content: Content,
+    salt: bytes,
 ) -> Event:
     """The next event of one's own log; `TooLong` past 16 KiB."""
     body = body_of(content, salt)

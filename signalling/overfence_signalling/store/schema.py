@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import struct
+import sys
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -46,6 +47,18 @@ def m001_mailboxes(db: Database) -> None:
         db.execute(statement)
 
 
+class OwnedConnection(sqlite3.Connection):
+    """A database whose directory is ours as long as it is open."""
+
+    directory: int | None = None
+
+    def close(self) -> None:
+        super().close()
+        if self.directory is not None:
+            os.close(self.directory)
+            self.directory = None
+
+
 def open_database(data: Path | None) -> sqlite3.Connection:
     """The database in the directory ``data`` (made if missing), or one in memory, ready and ours alone.
 
@@ -53,9 +66,46 @@ def open_database(data: Path | None) -> sqlite3.Connection:
     """
     if data is None:
         return _prepare(sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False))
-    path = data / FILE_NAME
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory = _own(data)
+    except OSError as error:
+        raise DataUnusable(data, error.strerror or str(error)) from None
+    try:
+        connection = _open_file(data)
+    except BaseException:
+        if directory is not None:
+            os.close(directory)
+        raise
+    connection.directory = directory
+    return connection
+
+
+def _own(data: Path) -> int | None:
+    """Take the directory before its database is touched.
+
+    To close any handle of a file drops all this process's locks on it, SQLite's too: looking comes second.
+    """
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    directory = os.open(data, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(directory)
+        raise DataInUse(data) from None
+    except OSError:
+        # Some network file systems lock no directories; there SQLite's own lock has to do.
+        os.close(directory)
+        return None
+    return directory
+
+
+def _open_file(data: Path) -> OwnedConnection:
+    path = data / FILE_NAME
+    try:
         # SQLite gives its -wal file the mode of the database: nobody else on this machine reads either.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         found = stored_version(path)
@@ -63,16 +113,19 @@ def open_database(data: Path | None) -> sqlite3.Connection:
         raise DataUnusable(data, error.strerror or str(error)) from None
     if found > SCHEMA_VERSION:
         raise DataTooNew(data, found, SCHEMA_VERSION)
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=LOCK_WAIT_S)
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, timeout=LOCK_WAIT_S, factory=OwnedConnection
+    )
     try:
         # Before the first read: with it the write-ahead log needs no shared memory file, and a second node is refused.
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        return _prepare(connection)
+        _prepare(connection)
     except sqlite3.Error as error:
         connection.close()
         if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
             raise DataInUse(data) from None
         raise DataUnusable(data, str(error)) from None
+    return connection
 
 
 def _prepare(connection: sqlite3.Connection) -> sqlite3.Connection:

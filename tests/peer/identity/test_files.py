@@ -92,6 +92,15 @@ def test_without_hard_links_it_is_renamed_into_place(tmp_path: Path, monkeypatch
     assert os.listdir(tmp_path) == ["identity"]
 
 
+def test_a_draft_never_goes_into_a_file_somebody_laid_there(tmp_path: Path) -> None:
+    laid = tmp_path / f".identity.{bytes(6).hex()}.new"
+    laid.write_bytes(b"")
+    with pytest.raises(KeyFileUnavailable):
+        load_or_create(tmp_path / "identity", lambda count: bytes(count))
+    assert laid.read_bytes() == b""
+    assert os.listdir(tmp_path) == [laid.name]
+
+
 def test_another_process_that_was_first_wins(tmp_path: Path) -> None:
     path = tmp_path / "identity"
     theirs = Identity.create(os.urandom)

@@ -52,6 +52,16 @@ def test_a_jump_counts_what_it_skips_in_both_chains() -> None:
     assert talk.hear(talk.bob, second[2001]) == b"2001"
 
 
+def test_the_end_of_a_chain_may_come_after_the_next_has_begun() -> None:
+    talk = Talk()
+    first, *late = talk.say(talk.ada, 4)
+    talk.hear(talk.bob, first)
+    talk.hear(talk.ada, talk.say(talk.bob, 1)[0])
+    talk.hear(talk.bob, talk.say(talk.ada, 1)[0])
+    assert [talk.hear(talk.bob, message) for message in reversed(late)] == [b"3", b"2", b"1"]
+    assert not talk.bob.skipped
+
+
 def test_of_the_keys_skipped_the_newest_are_kept_and_the_rest_is_a_duplicate() -> None:
     talk = Talk()
     said = talk.say(talk.ada, SKIPPED_LIMIT + 11)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from overfence.identity import H
 from overfence.sealing import (
@@ -285,6 +285,40 @@ def test_a_reset_in_place_of_an_unanswered_handshake_leaves_the_older_one_receiv
     assert ada.sessions.topic_secret == bob.sessions.topic_secret
 
 
+def test_a_session_that_sends_again_lives_on(pair: Pair) -> None:
+    pair.acquaint()
+    ada, bob = pair.ada, pair.bob
+    first = pair.tell(ada, b"first").sid
+    pair.now_s += 1
+    pair.begin(ada)
+    pair.hear(bob, pair.offer(ada, b"renewed"))
+    second = pair.tell(bob, b"moved").sid
+    assert pair.tell(ada, b"moved").sid == second
+    for person in (ada, bob):
+        person.sessions.mute(second)
+    for _ in range(3):
+        pair.now_s += SESSION_LIFE_S - DAY_S
+        assert pair.tell(ada, b"back on the first").sid == first
+        assert pair.tell(bob, b"back on the first").sid == first
+
+
+def test_a_new_session_stays_though_five_others_have_higher_epochs(pair: Pair) -> None:
+    ada, bob = pair.ada, pair.bob
+    pair.now_s += DAY_S
+    for _ in range(SESSION_LIMIT):
+        pair.now_s += 1
+        pair.begin(bob)
+        pair.hear(ada, pair.offer(bob, b"renewed"))
+        pair.tell(ada, b"moved")
+    # Bob's machine goes back to how it was before all that, clock and all.
+    bob.sessions = Sessions()
+    pair.now_s -= 2 * DAY_S
+    pair.begin(bob)
+    sid = pair.tell(bob, b"one").sid
+    assert pair.tell(bob, b"two").sid == sid
+    assert len(ada.sessions.held) == SESSION_LIMIT
+
+
 def test_what_is_stored_goes_on_where_it_was(pair: Pair) -> None:
     pair.begin(pair.ada)
     for round in range(6):
@@ -300,6 +334,8 @@ def test_what_is_stored_goes_on_where_it_was(pair: Pair) -> None:
 
 
 @given(raw=st.binary())
+@example(b"\x90")
+@example(b"\x91\x01")
 def test_any_stored_bytes_are_sessions_or_damaged(raw: bytes) -> None:
     try:
         Sessions.decode(raw)

@@ -1,0 +1,88 @@
+"""What happens to contacts, links and the server, as lines; and the status line that sums it up. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .lines import counted, span
+from .shown import shown
+
+if TYPE_CHECKING:
+    from .. import Contact
+
+STATES = {
+    "waiting": "hasn't answered yet; you can write already, it will be there when they come",
+    "accepted": "is now your contact",
+    "refused": "can't be reached by this invite: someone else used it first. Ask for a new one",
+    "expired": "never answered, and the invite has expired. What you wrote is kept; ask for a new one",
+    "removed": "is no longer your contact; the history is kept",
+}
+
+
+def state(who: str, contact: Contact) -> str:
+    """How far becoming contacts has come."""
+    return f"{who} {STATES.get(contact.state, contact.state)}"
+
+
+def presence(who: str, online: bool) -> str:
+    """Somebody came or went."""
+    return f"{who} is here" if online else f"{who} has left"
+
+
+def path(who: str, way: str, detail: str, pair: tuple[str, str] | None) -> str:
+    """Which way messages take now."""
+    if way == "direct":
+        return f"connected straight to {who}{between(pair)}"
+    why = f" ({shown(detail)})" if detail else ""
+    if way == "mailbox":
+        return f"no direct connection to {who}{why}: sealed messages go by the mailbox at the server"
+    return f"no way to {who} right now{why}: what you write is kept, and goes out when there is one"
+
+
+def between(pair: tuple[str, str] | None) -> str:
+    """The kinds of addresses a direct connection runs between."""
+    return f" ({shown(pair[0])}–{shown(pair[1])})" if pair else ""  # noqa: RUF001 - an en dash is between two ends
+
+
+@dataclass
+class Server:
+    """What was last heard of the server; retries make no new line, only the status changes."""
+
+    url: str | None
+    connected: bool | None = None
+    retry_in_s: float | None = None
+    _told: tuple[bool, str] | None = field(default=None, repr=False)
+
+    def change(self, url: str, connected: bool, detail: str, retry_in_s: float | None) -> str | None:
+        """The line this change is worth, or None if it only says again what was said."""
+        self.url, self.connected, self.retry_in_s = url, connected, retry_in_s
+        before, self._told = self._told, (connected, "" if connected else detail)
+        if self._told == before:
+            return None
+        if connected:
+            return f"connected to the server {shown(url)}"
+        why = f" ({shown(detail)})" if detail else ""
+        retry = "trying again by itself" if retry_in_s is None else f"trying again in {span(retry_in_s)}"
+        return f"no connection to the server {shown(url)}{why}; {retry}. What you type is kept and goes out later"
+
+    def __str__(self) -> str:
+        if self.url is None:
+            return "no server"
+        if self.connected:
+            return "server connected"
+        return "server away" if self.connected is False else "connecting to the server"
+
+
+def status(who: str | None, contact: Contact | None, waiting: int, server: Server) -> str:
+    """The line below the prompt."""
+    parts = []
+    if who and contact:
+        here = "here" if contact.online else "away"
+        ways = {"direct": f"direct{between(contact.pair)}", "mailbox": "by mailbox", "offline": "no way there"}
+        parts = [f"{who}: {here}", ways.get(contact.path, shown(contact.path))]
+        if contact.state != "accepted":
+            parts[1:] = [shown(contact.state)]
+    if waiting:
+        parts.append(f"{counted(waiting)} on the way")
+    return " · ".join([*parts, str(server), "/help"])

@@ -1,0 +1,114 @@
+"""Who calls whom, and when again: the life of the one link to a device (docs/protocol.md §5). Pure."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+from .backoff import Backoff
+
+# A call that has not opened by then is given up, and tried again after the back-off.
+CALL_TIMEOUT_S = 10.0
+# How long the one who waits to be called waits before asking for it.
+RING_AFTER_S = 0.5
+
+
+class State(Enum):
+    """How far the call has come."""
+
+    AWAY = auto()  # the device is nowhere to be seen
+    WAITING = auto()  # it is there; a timer says when to call or to ring
+    CALLING = auto()  # an offer of mine is out, or an offer of theirs answered
+    OPEN = auto()
+
+
+class Event(Enum):
+    """What happens to a call."""
+
+    APPEARED = auto()
+    VANISHED = auto()
+    OFFERED = auto()  # an offer came
+    RANG = auto()
+    TIMER = auto()
+    OPENED = auto()
+    FAILED = auto()  # the link ended, or never opened
+
+
+class Action(Enum):
+    """What the one who drives it has to do."""
+
+    OFFER = auto()  # a fresh link, its offer sent
+    ANSWER = auto()  # a fresh link that answers the offer
+    RING = auto()
+    DROP = auto()  # end the link
+
+
+# Where nothing is said, the event changes nothing: a ring during a call, a device that vanishes from
+# the topic (its server may be down) while the link to it is open.
+_OFFERER: dict[tuple[State, Event], tuple[State, Action | None]] = {
+    (State.AWAY, Event.APPEARED): (State.CALLING, Action.OFFER),
+    (State.AWAY, Event.RANG): (State.CALLING, Action.OFFER),
+    (State.WAITING, Event.VANISHED): (State.AWAY, None),
+    (State.WAITING, Event.RANG): (State.CALLING, Action.OFFER),
+    (State.WAITING, Event.TIMER): (State.CALLING, Action.OFFER),
+    (State.CALLING, Event.OPENED): (State.OPEN, None),
+    (State.CALLING, Event.TIMER): (State.WAITING, Action.DROP),
+    (State.CALLING, Event.FAILED): (State.WAITING, None),
+    (State.OPEN, Event.FAILED): (State.WAITING, None),
+    (State.OPEN, Event.RANG): (State.CALLING, Action.OFFER),  # they have lost the link that we think is open
+}
+_ANSWERER: dict[tuple[State, Event], tuple[State, Action | None]] = {
+    (State.AWAY, Event.APPEARED): (State.WAITING, None),
+    (State.AWAY, Event.OFFERED): (State.CALLING, Action.ANSWER),
+    (State.WAITING, Event.VANISHED): (State.AWAY, None),
+    (State.WAITING, Event.OFFERED): (State.CALLING, Action.ANSWER),
+    (State.WAITING, Event.TIMER): (State.WAITING, Action.RING),
+    (State.CALLING, Event.OFFERED): (State.CALLING, Action.ANSWER),
+    (State.CALLING, Event.OPENED): (State.OPEN, None),
+    (State.CALLING, Event.TIMER): (State.WAITING, Action.DROP),
+    (State.CALLING, Event.FAILED): (State.WAITING, None),
+    (State.OPEN, Event.FAILED): (State.WAITING, None),
+    (State.OPEN, Event.OFFERED): (State.CALLING, Action.ANSWER),
+}
+
+
+class Call:
+    """The state of the link to one device. ``offers``: it is ours to offer, for our key is the smaller."""
+
+    def __init__(self, *, offers: bool, backoff: Backoff) -> None:
+        self.state = State.AWAY
+        self._offers = offers
+        self._backoff = backoff
+        self._table = _OFFERER if offers else _ANSWERER
+        self._present = False
+        self._due_at: float | None = None
+
+    def take(self, event: Event, *, now: float) -> Action | None:
+        """What ``event`` calls for."""
+        if event in (Event.APPEARED, Event.VANISHED):
+            self._present = event is Event.APPEARED
+        step = self._table.get((self.state, event))
+        if step is None:
+            return None
+        before, (self.state, action) = self.state, step
+        if self.state is State.OPEN:
+            self._backoff.succeeded()
+        self._arm(before, event, now)
+        return action
+
+    def _arm(self, before: State, event: Event, now: float) -> None:
+        match self.state:
+            case State.CALLING:
+                self._due_at = now + CALL_TIMEOUT_S
+            case State.WAITING if not self._present:
+                # Not in any topic: whoever comes back there is seen, or calls.
+                self.state, self._due_at = State.AWAY, None
+            case State.WAITING:
+                fresh = before in (State.AWAY, State.OPEN)
+                wait_s = RING_AFTER_S if fresh and not self._offers else self._backoff.next_s()
+                self._due_at = now + (0.0 if fresh and self._offers else wait_s)
+            case _:
+                self._due_at = None
+
+    def next_timer(self) -> float | None:
+        """When `Event.TIMER` is due, in monotonic seconds."""
+        return self._due_at

@@ -1,0 +1,219 @@
+"""One connection to one node: kept up, asked and answered (docs/protocol.md §4)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol
+
+import aiohttp
+from overfence_signalling import (
+    FRAME_LIMIT_BYTES,
+    SOCKET_PATH,
+    SUBPROTOCOL,
+    VERSION,
+    Accepted,
+    BadFrame,
+    Card,
+    Changes,
+    ClientFrame,
+    ClientHello,
+    Done,
+    Error,
+    Fenced,
+    Items,
+    NodeFrame,
+    NodeHello,
+    Opened,
+    Snapshot,
+    decode_node,
+    encode,
+    hello_is_genuine,
+    node_id,
+)
+
+from ..errors import Unreachable
+from .backoff import Backoff
+
+logger = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_S = 10.0
+ANSWER_TIMEOUT_S = 20.0
+# Presence and mail heal faster the sooner we are back, and a node serves a returning crowd spread over this.
+FIRST_RETRY_S = 0.25
+LAST_RETRY_S = 30.0
+
+Answer = Opened | Accepted | Card | Done | Snapshot | Error
+
+
+class NodeRefused(Unreachable):
+    """The node answered with a refusal; `code` says which. What was to be said stays queued."""
+
+    def __init__(self, error: Error) -> None:
+        super().__init__(f"the server refused: {error.code} {error.text}".strip())
+        self.code = error.code
+        self.retry_after_s = error.retry_after_s
+
+
+class BadNode(Unreachable):
+    """What answers at this address is no node of this protocol, or not the one that signs; nothing was told to it."""
+
+
+class Listener(Protocol):
+    """Who hears what a node says of its own accord; called on the loop, and must not raise."""
+
+    def connected(self, node: NodeClient) -> None: ...
+    def disconnected(self, node: NodeClient, why: str, retry_in_s: float) -> None: ...
+    def items(self, node: NodeClient, items: Items) -> None: ...
+    def snapshot(self, node: NodeClient, snapshot: Snapshot) -> None: ...
+    def changes(self, node: NodeClient, changes: Changes) -> None: ...
+    def fenced(self, node: NodeClient, mailbox: bytes) -> None: ...
+
+
+class NodeClient:
+    """A connection to ``url`` that comes back by itself for as long as `run` runs."""
+
+    def __init__(
+        self, url: str, listener: Listener, *, random: Callable[[int], bytes], jitter: Callable[[], float]
+    ) -> None:
+        self.url = url
+        self.id = b""
+        self.durable = True
+        self.clock_off_s = 0
+        self._listener = listener
+        self._random = random
+        self._backoff = Backoff(first_s=FIRST_RETRY_S, last_s=LAST_RETRY_S, jitter=jitter)
+        self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._waiting: dict[int, asyncio.Future[Answer]] = {}
+        self._ref = 0
+        self._hurry = asyncio.Event()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether `ask` has somebody to ask."""
+        return self._socket is not None
+
+    async def run(self, clock_s: Callable[[], float]) -> None:
+        """Connect, listen, and come back after every loss, until cancelled."""
+        async with aiohttp.ClientSession() as session:
+            while True:
+                why = await self._once(session, clock_s)
+                wait_s = self._backoff.next_s()
+                self._listener.disconnected(self, why, wait_s)
+                self._hurry.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait_s):
+                        await self._hurry.wait()
+
+    def hurry(self) -> None:
+        """Don't wait out the back-off: somebody wants something now."""
+        self._hurry.set()
+
+    async def ask(self, make: Callable[[int], ClientFrame]) -> Answer:
+        """Say ``make(ref)`` and return its answer. Raises `Unreachable` or `NodeRefused`."""
+        if self._socket is None:
+            raise Unreachable(f"no connection to {self.url}")
+        self._ref += 1
+        ref = self._ref
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting[ref] = answer
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                await self._socket.send_bytes(encode(make(ref)))
+                found = await answer
+        except TimeoutError:
+            raise Unreachable(f"{self.url} did not answer") from None
+        except (ConnectionError, aiohttp.ClientError) as error:
+            raise Unreachable(f"the connection to {self.url} broke: {error}") from None
+        finally:
+            self._waiting.pop(ref, None)
+        if isinstance(found, Error):
+            raise NodeRefused(found)
+        return found
+
+    async def say(self, frame: ClientFrame) -> None:
+        """Say what is never answered; lost with the connection, if that is lost."""
+        if self._socket is not None:
+            with suppress(ConnectionError, aiohttp.ClientError):
+                await self._socket.send_bytes(encode(frame))
+
+    async def _once(self, session: aiohttp.ClientSession, clock_s: Callable[[], float]) -> str:
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                socket = await session.ws_connect(
+                    self.url.rstrip("/") + SOCKET_PATH,
+                    protocols=(SUBPROTOCOL,),
+                    max_msg_size=FRAME_LIMIT_BYTES,
+                    heartbeat=20,
+                    compress=0,
+                )
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            return _words(error)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await self._greet(socket, clock_s)
+            self._socket = socket
+            self._backoff.succeeded()
+            self._listener.connected(self)
+            return await self._listen(socket)
+        except (aiohttp.ClientError, ConnectionError, TimeoutError, BadNode, BadFrame) as error:
+            return _words(error)
+        finally:
+            self._socket = None
+            for answer in self._waiting.values():
+                if not answer.done():
+                    answer.set_exception(Unreachable(f"the connection to {self.url} broke"))
+            await socket.close()
+
+    async def _greet(self, socket: aiohttp.ClientWebSocketResponse, clock_s: Callable[[], float]) -> None:
+        nonce = self._random(32)
+        await socket.send_bytes(encode(ClientHello(version=VERSION, nonce=nonce)))
+        frame = await self._receive(socket)
+        if isinstance(frame, Error):
+            raise BadNode(f"the server refused: {frame.code} {frame.text}")
+        if not isinstance(frame, NodeHello) or not hello_is_genuine(frame, nonce=nonce):
+            raise BadNode("what answers there is no Overfence server")
+        self.id = node_id(frame.node)
+        self.durable = frame.durable
+        self.clock_off_s = round(frame.unix_s - clock_s())
+
+    async def _listen(self, socket: aiohttp.ClientWebSocketResponse) -> str:
+        while True:
+            frame = await self._receive(socket)
+            match frame:
+                case Items():
+                    self._listener.items(self, frame)
+                case Changes():
+                    self._listener.changes(self, frame)
+                case Fenced():
+                    self._listener.fenced(self, frame.mailbox)
+                case Error(ref=None):
+                    return f"the server said: {frame.code} {frame.text}".strip()
+                case NodeHello():
+                    return "the server greeted twice"
+                case _:
+                    if isinstance(frame, Snapshot):
+                        self._listener.snapshot(self, frame)
+                    answer = self._waiting.get(frame.ref) if frame.ref is not None else None
+                    if answer is not None and not answer.done():
+                        answer.set_result(frame)
+
+    async def _receive(self, socket: aiohttp.ClientWebSocketResponse) -> NodeFrame:
+        message = await socket.receive()
+        match message.type:
+            case aiohttp.WSMsgType.BINARY:
+                return decode_node(message.data)
+            case aiohttp.WSMsgType.TEXT:
+                raise BadNode("the server sent text")
+            case _:
+                raise ConnectionResetError("the connection closed")
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"cannot connect: {error.os_error.strerror or error}"
+    return str(error) or type(error).__name__

@@ -1,0 +1,142 @@
+"""Contacts, what is said with them, and the messages: the part of the public API that is about one person."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+
+from .errors import BadKind, ContactRemoved, EmptyMessage, NotDelivered
+from .happenings import Path
+from .history import logbook, people
+from .history.event import App, Content, Text
+from .history.people import ContactRow, ContactState
+from .identity import user_id
+
+if TYPE_CHECKING:
+    from .chat import Chat
+
+# Live messages a slow reader may leave unread; then the oldest of them must be read from the history.
+UNREAD_LIMIT = 10_000
+
+
+class Contact:
+    """One account I know, as it is now; its attributes follow what happens."""
+
+    def __init__(self, row: ContactRow) -> None:
+        self._row = row
+        self.online = False
+        self.path: Path = "offline"
+        self.pair: tuple[str, str] | None = None
+        self.detail = ""
+        self._delivered_upto = 0
+        self._moved = asyncio.Condition()
+
+    @property
+    def id(self) -> str:
+        """The account's key as 52 letters and digits."""
+        return user_id(self._row.account)
+
+    @property
+    def name(self) -> str:
+        """What I call them, else what they call themselves, else the beginning of their id. Show it escaped."""
+        return self._row.alias or self._row.name or self.id[:8]
+
+    @property
+    def state(self) -> Literal["waiting", "accepted", "refused", "expired", "removed"]:
+        """How far the two of us have come."""
+        return self._row.state.value  # type: ignore[return-value] # the enum's values are these five
+
+    def __repr__(self) -> str:
+        return f"<Contact {self.id[:8]} {self.state}>"
+
+
+@dataclass(frozen=True)
+class Message:
+    """One thing said. ``state`` is as of when it was read; `delivered` waits for the tick."""
+
+    contact: Contact
+    mine: bool
+    sender: str
+    kind: str
+    text: str | None = field(repr=False)
+    data: bytes | None = field(repr=False)
+    at: datetime
+    id: bytes
+    seq: int
+    device: bytes
+    state: Literal["sent", "delivered", "received"]
+    _chat: Chat = field(repr=False, compare=False)
+
+    async def delivered(self, timeout: float = 10.0) -> None:  # noqa: ASYNC109 (the API of the design)
+        """Return once this is fsynced on a device of the contact's; raises `NotDelivered`, and it stays queued."""
+        contact = self.contact
+        try:
+            async with asyncio.timeout(timeout), contact._moved:
+                await contact._moved.wait_for(lambda: contact._delivered_upto >= self.seq)
+        except TimeoutError:
+            raise NotDelivered(f"{contact.name} has not confirmed it yet; it stays queued") from None
+
+
+class Conversation:
+    """What is said between one contact and me."""
+
+    def __init__(self, chat: Chat, contact: Contact) -> None:
+        self._chat = chat
+        self.contact = contact
+
+    async def send(self, text: str) -> Message:
+        """Say something; returns once it is fsynced here. Raises `TooLong`, `EmptyMessage`, `ContactRemoved`."""
+        if not text:
+            raise EmptyMessage("there is nothing to send")
+        # Lone surrogates can come from a terminal, and no encoding takes them.
+        return await self._send("text", Text(text.encode("utf-8", "replace").decode()))
+
+    async def send_app(self, kind: str, data: bytes) -> Message:
+        """Send an embedder's own event; ``kind`` begins with ``app/``. Raises `BadKind` and what `send` raises."""
+        if not kind.startswith("app/") or not 4 < len(kind) <= 64 or not kind.isprintable():
+            raise BadKind(f"an event's kind looks like app/name, in at most 64 characters: {kind!r}")
+        return await self._send(kind, App(data))
+
+    async def history(self, limit: int = 50, before: Message | None = None) -> list[Message]:
+        """The last ``limit`` messages (before one of them), oldest first."""
+        number, upto = self.contact._row.id, self.contact._delivered_upto
+        found = await self._chat._read(
+            lambda tx: logbook.page(tx, people.contact(tx, number).conv, limit, before.id if before else None)
+        )
+        return [self._chat._message(self.contact, entry, upto) for entry in found]
+
+    async def queued(self) -> int:
+        """How many of my messages no device of theirs has confirmed."""
+        number = self.contact._row.id
+        dsk = self._chat._me.dsk
+
+        def count(tx: sqlite3.Connection) -> int:
+            row = people.contact(tx, number)
+            return logbook.count_after(tx, row.conv, dsk, row.log, people.delivered_upto(tx, number))
+
+        return await self._chat._read(count)
+
+    async def messages(self) -> AsyncIterator[Message]:
+        """What the contact says from now on, each author's in order, each once."""
+        queue: asyncio.Queue[Message | None] = asyncio.Queue()
+        with self._chat._listening(self.contact._row.id, queue):
+            while (message := await queue.get()) is not None:
+                yield message
+
+    async def _send(self, kind: str, content: Content) -> Message:
+        contact = self.contact
+        number, me = contact._row.id, self._chat._me
+
+        def write(tx: sqlite3.Connection) -> logbook.Entry:
+            row = people.contact(tx, number)
+            if row.state is ContactState.REMOVED:
+                raise ContactRemoved(f"{contact.name} was removed from your contacts")
+            return me.write(tx, row, kind, content)
+
+        entry = await self._chat._write(write)
+        self._chat._wake(number)
+        return self._chat._message(contact, entry, contact._delivered_upto)

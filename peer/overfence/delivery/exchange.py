@@ -1,0 +1,442 @@
+"""All of one device's delivery: nodes, mailboxes, presence, links and pumps, and the one way in for what arrives."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import sqlite3
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from overfence_reliability import Run
+from overfence_signalling import Ack, Changes, Items, Put, Snapshot
+
+from ..connect.nodes import NodeClient
+from ..connect.webrtc import LinkConfig
+from ..errors import StorageFailed, Unreachable
+from ..history import logbook, people, postbox
+from ..history.people import ContactRow, ContactState
+from ..history.store import Store
+from ..sealing import seal_envelope
+from . import incoming, meeting, outgoing
+from .direct import Direct
+from .incoming import Outcome
+from .me import Me
+from .payload import Ring, Sdp
+from .postman import Postman
+from .presence import Presence
+from .pump import Pump
+
+logger = logging.getLogger(__name__)
+
+# Messages of a link that wait to be taken in. Past it the link is closed: a peer cannot fill our memory
+# faster than our disk takes it, and what is lost with the link comes again by sync.
+QUEUE_LIMIT_BYTES = 4 * 1024 * 1024
+# What one transaction takes in at most.
+TAKE_LIMIT = 64
+# A duplicate is answered with a have at most this often: a replayed message cannot make us chatter (§6).
+DUPLICATE_ANSWER_S = 60.0
+DATE_CHECK_S = 60.0
+
+
+@dataclass(frozen=True)
+class Heard:
+    """Events of a contact that came into order, first to last."""
+
+    contact: int
+    entries: list[logbook.Entry]
+
+
+@dataclass(frozen=True)
+class Told:
+    """A device of a contact has confirmed my log up to ``end``."""
+
+    contact: int
+    end: int
+
+
+@dataclass(frozen=True)
+class ContactMoved:
+    """A contact is new, or its state, name, presence or path is another."""
+
+    row: ContactRow
+    online: bool
+    path: str
+    detail: str
+    pair: tuple[str, str] | None
+
+
+@dataclass(frozen=True)
+class NodeMoved:
+    """A node was reached or lost."""
+
+    url: str
+    connected: bool
+    detail: str
+    retry_in_s: float | None
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something a person should know."""
+
+    text: str
+
+
+Happening = Heard | Told | ContactMoved | NodeMoved | Trouble
+_Arrived = tuple[NodeClient, Items] | tuple[bytes, bytes]
+
+
+@dataclass
+class _Device:
+    """The moving parts of one device of a contact."""
+
+    contact: int
+    pump: Pump
+    direct: Direct
+    why: str = ""
+
+
+class Exchange:
+    """Runs until cancelled; everything it must not forget is in the store before it is acted on."""
+
+    def __init__(self, store: Store, me: Me, config: LinkConfig, publish: Callable[[Happening], None]) -> None:
+        self._store = store
+        self._me = me
+        self._config = config
+        self._publish = publish
+        self._presence = Presence(me, self._presence_changed)
+        self._postmen: dict[str, Postman] = {}
+        self._devices: dict[bytes, _Device] = {}
+        self._contacts: dict[int, ContactRow] = {}
+        self._arrivals: asyncio.Queue[_Arrived] = asyncio.Queue()
+        self._queued: dict[bytes, int] = {}
+        self._answered_at: dict[bytes, float] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+
+    async def run(self) -> None:
+        """Deliver until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                nodes = await self._store.write(self._known_nodes)
+                for url in sorted(nodes):
+                    self._postman(url)
+                await self.refresh()
+                self._spawn(self._take_forever())
+                self._spawn(self._follow_the_date())
+        finally:
+            self._tasks = None
+            for device in self._devices.values():
+                await device.direct.close()
+
+    def wake(self, contact: int) -> None:
+        """My log for that contact has grown."""
+        for device in self._devices.values():
+            if device.contact == contact:
+                device.pump.wake()
+
+    def errand(self, url: str) -> None:
+        """Something new is to be done at a node."""
+        postman = self._postman(url)
+        postman.wake()
+        postman.node.hurry()
+
+    async def refresh(self, numbers: set[int] | None = None) -> None:
+        """Look again at contacts (all, or these): who they are, which devices and nodes they have."""
+        rows, devices, nodes = await self._store.write(self._look)
+        for url in sorted(nodes):
+            self._postman(url)
+        for device in devices:
+            self._meet(device)
+        for row in rows:
+            if numbers is None or row.id in numbers:
+                self._contacts[row.id] = row
+                self._tell_contact(row.id)
+                self._enter_topics(row)
+                self.wake(row.id)
+
+    # ── starting things ───────────────────────────────────────────────────────────────────────────
+
+    def _known_nodes(self, tx: sqlite3.Connection) -> set[str]:
+        nodes = {box.node for box in postbox.mailboxes(tx)}
+        nodes |= {url for (url,) in tx.execute("SELECT node FROM addresses UNION SELECT node FROM puts")}
+        return nodes | ({self._me.server} if self._me.server else set())
+
+    def _look(self, tx: sqlite3.Connection) -> tuple[list[ContactRow], list[people.DeviceRow], set[str]]:
+        return people.contacts(tx), people.devices(tx), self._known_nodes(tx)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._tasks is None:
+            work.close()
+            return
+        self._tasks.create_task(_outlive(work))
+
+    def _postman(self, url: str) -> Postman:
+        postman = self._postmen.get(url)
+        if postman is None:
+            jitter = random.SystemRandom().random
+            node = NodeClient(url, self, random=self._me.random, jitter=jitter)
+            postman = Postman(node, self._store, self._me, knocked=self._knocked, lapsed=self._lapsed)
+            self._postmen[url] = postman
+            self._spawn(node.run(time.time))
+            self._spawn(postman.run())
+        return postman
+
+    def _meet(self, row: people.DeviceRow) -> None:
+        if row.dsk in self._devices:
+            return
+        dsk = row.dsk
+        direct = Direct(
+            dsk,
+            offers=self._me.dsk < dsk,
+            config=self._config,
+            random=self._me.random,
+            jitter=random.SystemRandom().random,
+            spawn=self._spawn,
+            say=lambda item: self._say(dsk, item),
+            received=lambda message: self._arrived_by_link(dsk, message),
+            changed=lambda why: self._link_changed(dsk, why),
+        )
+        pump = Pump(dsk, self._store, self._me, link=lambda: direct.link, posted=self._wake_postman)
+        self._devices[dsk] = _Device(row.contact, pump, direct)
+        self._spawn(pump.run())
+        if self._presence.is_here(dsk):
+            direct.present(True)
+
+    def _enter_topics(self, row: ContactRow) -> None:
+        if row.state is not ContactState.ACCEPTED:
+            return
+        for postman in self._postmen.values():
+            if postman.node.is_connected and row.topics:
+                self._spawn(self._presence.enter(postman.node, row.id, row.topics))
+
+    async def _follow_the_date(self) -> None:
+        while True:
+            await asyncio.sleep(DATE_CHECK_S)
+            if self._presence.is_stale:
+                for row in self._contacts.values():
+                    self._enter_topics(row)
+
+    # ── what nodes say ────────────────────────────────────────────────────────────────────────────
+
+    def connected(self, node: NodeClient) -> None:
+        self._postmen[node.url].reconnected()
+        self._publish(NodeMoved(node.url, True, "connected", None))
+        if abs(node.clock_off_s) > 300:
+            self._publish(Trouble(f"this machine's clock and the server's differ by {abs(node.clock_off_s)} seconds"))
+        for row in self._contacts.values():
+            self._enter_topics(row)
+            self._tell_contact(row.id)
+
+    def disconnected(self, node: NodeClient, why: str, retry_in_s: float) -> None:
+        self._presence.lost(node)
+        self._publish(NodeMoved(node.url, False, why, retry_in_s))
+        for number in self._contacts:
+            self._tell_contact(number)
+
+    def items(self, node: NodeClient, items: Items) -> None:
+        self._arrivals.put_nowait((node, items))
+
+    def snapshot(self, node: NodeClient, snapshot: Snapshot) -> None:
+        self._presence.snapshot(node, snapshot)
+
+    def changes(self, node: NodeClient, changes: Changes) -> None:
+        # Who left goes first: a device that restarted is then seen to come.
+        self._presence.left(node, changes.topic, changes.left)
+        self._presence.entered(node, changes.topic, changes.entered)
+
+    def fenced(self, node: NodeClient, mailbox: bytes) -> None:
+        self._postmen[node.url].fenced.add(mailbox)
+        self._publish(Trouble("this home is open elsewhere: another process took over its mailboxes"))
+
+    # ── what else happens ─────────────────────────────────────────────────────────────────────────
+
+    def _presence_changed(self, dsk: bytes, here: bool) -> None:
+        device = self._devices.get(dsk)
+        if device is not None:
+            device.direct.present(here)
+            self._tell_contact(device.contact)
+
+    def _link_changed(self, dsk: bytes, why: str) -> None:
+        device = self._devices[dsk]
+        device.why = why
+        if device.direct.link is not None:
+            device.pump.link_opened()
+            self._spawn(self._send_have(dsk))
+        else:
+            self._spawn(device.pump.lost())
+        self._tell_contact(device.contact)
+
+    def _knocked(self, contact: int) -> None:
+        self._spawn(self.refresh({contact}))
+
+    def _lapsed(self, dsk: bytes) -> None:
+        if dsk in self._devices:
+            self._spawn(self._devices[dsk].pump.lost())
+
+    def _wake_postman(self, url: str) -> None:
+        self._postman(url).wake()
+
+    def _tell_contact(self, number: int) -> None:
+        row = self._contacts.get(number)
+        if row is None:
+            return
+        devices = [device for device in self._devices.values() if device.contact == number]
+        links = [device.direct.link for device in devices]
+        pair = next(((link.pair.local_type, link.pair.remote_type) for link in links if link and link.pair), None)
+        online = any(self._presence.is_here(dsk) for dsk, device in self._devices.items() if device.contact == number)
+        reached = any(postman.node.is_connected for postman in self._postmen.values())
+        path = "direct" if any(links) else "mailbox" if reached else "offline"
+        detail = next((device.why for device in devices if device.why), "")
+        self._publish(ContactMoved(row, online or any(map(bool, links)), path, detail, pair))
+
+    async def _say(self, dsk: bytes, item: Sdp | Ring) -> None:
+        """A call's item, for the moment only: to the device's mailbox if its owner is there, never stored (§5)."""
+
+        def seal(tx: sqlite3.Connection) -> tuple[str, bytes, bytes] | None:
+            device, addresses = people.device(tx, dsk), people.addresses(tx, dsk)
+            message = outgoing.seal_items(tx, self._me, device, item) if device and addresses else None
+            if message is None:
+                return None
+            at = addresses[0]
+            return at.node, at.mailbox, seal_envelope(at.key, at.mailbox, self._me.dsk, message, self._me.random)
+
+        sealed = await self._store.write(seal)
+        if sealed is None:
+            return
+        url, mailbox, envelope = sealed
+        put_id = self._me.random(16)
+        try:
+            await self._postman(url).node.ask(
+                lambda ref: Put(ref=ref, mailbox=mailbox, id=put_id, envelope=envelope, ttl_s=0)
+            )
+        except Unreachable as error:
+            logger.info("a call's item was not passed on: %s", error)
+
+    async def _send_have(self, dsk: bytes) -> None:
+        outcome = Outcome(owed={dsk: None})
+        await self._store.write(lambda tx: incoming.answer(tx, self._me, outcome, frozenset({dsk})))
+        self._send(outcome)
+
+    # ── the one way in ────────────────────────────────────────────────────────────────────────────
+
+    def _arrived_by_link(self, dsk: bytes, message: bytes) -> None:
+        queued = self._queued.get(dsk, 0) + len(message)
+        if queued > QUEUE_LIMIT_BYTES:
+            self._spawn(self._devices[dsk].direct.drop())
+            return
+        self._queued[dsk] = queued
+        self._arrivals.put_nowait((dsk, message))
+
+    async def _take_forever(self) -> None:
+        while True:
+            batch = [await self._arrivals.get()]
+            while len(batch) < TAKE_LIMIT and not self._arrivals.empty():
+                batch.append(self._arrivals.get_nowait())
+            for arrived in batch:
+                if isinstance(arrived[0], bytes):
+                    self._queued[arrived[0]] -= len(arrived[1])
+            await self._take_in(batch)
+
+    async def _take_in(self, batch: list[_Arrived]) -> None:
+        direct = frozenset(dsk for dsk, device in self._devices.items() if device.direct.link is not None)
+        while True:
+            try:
+                outcome, acks = await self._store.write(lambda tx: self._take(tx, batch, direct))
+                break
+            except StorageFailed as error:
+                # Nothing is acknowledged, so nothing is lost; the sender keeps it until the disk is well.
+                self._publish(Trouble(f"what arrives cannot be stored: {error}"))
+                await asyncio.sleep(1)
+            except Exception:
+                if len(batch) == 1:
+                    logger.exception("a message could not be taken in; it is left")
+                    return
+                for arrived in batch:
+                    await self._take_in([arrived])
+                return
+        for node, ack in acks:
+            await node.say(ack)
+        await self._act(outcome)
+
+    def _take(
+        self, tx: sqlite3.Connection, batch: list[_Arrived], direct: frozenset[bytes]
+    ) -> tuple[Outcome, list[tuple[NodeClient, Ack]]]:
+        outcome = Outcome()
+        acks = []
+        for source, content in batch:
+            if isinstance(source, bytes) and isinstance(content, bytes):
+                incoming.take_message(tx, self._me, source, content, outcome)
+            elif isinstance(source, NodeClient) and isinstance(content, Items):
+                ack = self._take_items(tx, content, outcome)
+                acks += [(source, ack)] if ack else []
+        meeting.close_used_invites(tx, outcome)
+        now = time.monotonic()
+        for dsk in outcome.duplicates:
+            if now - self._answered_at.get(dsk, -DUPLICATE_ANSWER_S) >= DUPLICATE_ANSWER_S:
+                self._answered_at[dsk] = now
+                outcome.owed[dsk] = None
+        incoming.answer(tx, self._me, outcome, direct)
+        return outcome, acks
+
+    def _take_items(self, tx: sqlite3.Connection, items: Items, outcome: Outcome) -> Ack | None:
+        box = postbox.mailbox(tx, items.mailbox)
+        if box is None:
+            return None
+        reached = box.seq if box.epoch == items.epoch else 0
+        for item in items.items:
+            if 0 < item.seq <= reached:
+                continue
+            if box.contact is None:
+                meeting.take_knock(tx, self._me, box, item.envelope, item.day, outcome)
+            else:
+                incoming.take_envelope(tx, self._me, box, item.envelope, outcome)
+            reached = max(reached, item.seq)
+        if reached == 0:
+            return None
+        postbox.set_cursor(tx, box.mailbox, items.epoch, reached)
+        return Ack(mailbox=box.mailbox, epoch=items.epoch, seq=reached)
+
+    async def _act(self, outcome: Outcome) -> None:
+        for why in outcome.dropped:
+            logger.info("dropped: %s", why)
+        self._send(outcome)
+        for url in outcome.nodes:
+            self._wake_postman(url)
+        if outcome.contacts:
+            await self.refresh(outcome.contacts)
+        for dsk, run in outcome.told:
+            self._told(dsk, run)
+        by_contact: dict[int, list[logbook.Entry]] = {}
+        for contact, entry in outcome.ordered:
+            by_contact.setdefault(contact, []).append(entry)
+        for contact, entries in by_contact.items():
+            self._publish(Heard(contact, entries))
+        for dsk, item in outcome.calls:
+            if dsk in self._devices:
+                self._devices[dsk].direct.heard(item)
+
+    def _told(self, dsk: bytes, run: Run) -> None:
+        device = self._devices.get(dsk)
+        if device is not None:
+            device.pump.told(run)
+            self._publish(Told(device.contact, run.end))
+
+    def _send(self, outcome: Outcome) -> None:
+        for dsk, message in outcome.to_link:
+            device = self._devices.get(dsk)
+            link = device.direct.link if device else None
+            if link is not None:
+                link.send(message)
+
+
+async def _outlive(work: Coroutine[Any, Any, None]) -> None:
+    """A mistake in one task of ours ends that task, is told, and leaves everybody else's chat alone."""
+    try:
+        await work
+    except Exception:
+        logger.exception("a task of Overfence failed")

@@ -1,0 +1,79 @@
+"""This device, as everything that seals and opens sees it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..history import logbook, people, postbox
+from ..history.event import Address, Addresses, Content, Devices, Profile, kind_of
+from ..identity import DeviceList, Identity
+from ..sealing import Random, mailbox_address
+
+
+@dataclass(frozen=True)
+class Me:
+    """Keys, name, server, randomness and the wall clock (unix milliseconds) of this device."""
+
+    identity: Identity
+    device_list: DeviceList
+    name: str
+    server: str | None
+    random: Random
+    clock_ms: Callable[[], int]
+
+    @property
+    def dsk(self) -> bytes:
+        """This device's signing key: its name in logs."""
+        return self.identity.dsk
+
+    @property
+    def now_s(self) -> int:
+        """Unix seconds."""
+        return self.clock_ms() // 1000
+
+    def addresses(self, tx: sqlite3.Connection, contact: int) -> tuple[Address, ...]:
+        """Where that contact can write to this device."""
+        return tuple(Address(box.node, box.mailbox, box.key) for box in postbox.mailbox_for(tx, contact))
+
+    def new_mailbox(self, tx: sqlite3.Connection, node: str, contact: int | None) -> postbox.Mailbox:
+        """Draw a mailbox; its node hears of it when next reached."""
+        mk = self.random(32)
+        postbox.add_mailbox(tx, mailbox_address(mk), mk, self.random(32), node, contact)
+        made = postbox.mailbox(tx, mailbox_address(mk))
+        if made is None:
+            raise AssertionError("a row just inserted")
+        return made
+
+    def write_facts(self, tx: sqlite3.Connection, contact: people.ContactRow) -> None:
+        """Begin my log with what is true of my account: name, addresses, devices (§6)."""
+        facts: tuple[Profile | Addresses | Devices, ...] = (
+            Profile(self.name),
+            Addresses(self.addresses(tx, contact.id)),
+            Devices(self.device_list.raw),
+        )
+        for fact in facts:
+            self.write(tx, contact, kind_of(fact), fact)
+
+    def keep_up(self, tx: sqlite3.Connection, contact: people.ContactRow, *, renamed: bool) -> None:
+        """At each start: a mailbox at the server of now, and facts that have changed since (§6)."""
+        boxes = postbox.mailbox_for(tx, contact.id)
+        if self.server is not None and all(box.node != self.server for box in boxes):
+            self.new_mailbox(tx, self.server, contact.id)
+            self.write(tx, contact, "addresses", Addresses(self.addresses(tx, contact.id)))
+        if renamed:
+            self.write(tx, contact, "profile", Profile(self.name))
+
+    def write(self, tx: sqlite3.Connection, contact: people.ContactRow, kind: str, content: Content) -> logbook.Entry:
+        """Append to my log in the conversation with ``contact``; raises `TooLong`."""
+        return logbook.append(
+            tx,
+            contact.conv,
+            self.dsk,
+            contact.log,
+            kind=kind,
+            content=content,
+            at_ms=self.clock_ms(),
+            salt=self.random(16),
+        )

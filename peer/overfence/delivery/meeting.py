@@ -1,0 +1,198 @@
+"""How two people who share an invite become contacts (docs/protocol.md §4.5). Every function runs in a transaction."""
+
+from __future__ import annotations
+
+import hmac
+import sqlite3
+
+from overfence_signalling import day_of
+
+from ..errors import BadPayload, OverfenceError
+from ..history import people, postbox
+from ..history.event import Address
+from ..history.people import ContactRow, ContactState, DeviceRow
+from ..identity import BadDeviceList, Device, Invite, fingerprint
+from ..sealing import (
+    BadCard,
+    BadEnvelope,
+    Card,
+    MalformedMessage,
+    Pre,
+    Prekeys,
+    PrekeySecret,
+    Sessions,
+    direct_conversation,
+    new_prekey,
+    open_envelope,
+    seal_card,
+    seal_envelope,
+    sender_hint,
+)
+from .incoming import Outcome, check_introduction, open_sealed, take_items, take_message
+from .me import Me
+from .outgoing import proof_of
+from .payload import Introduction, Refusal, decode_payload, encode_payload
+
+# Strangers who are told that an invite is used; whoever holds the link could else make us write for ever.
+REFUSALS_LIMIT = 32
+
+
+class OwnInvite(OverfenceError):
+    """The invite is one's own; nothing was done. Send it to somebody."""
+
+
+class InviteExpired(OverfenceError):
+    """The invite's time is over; nothing was done. Ask for a new one."""
+
+
+def make_invite(tx: sqlite3.Connection, me: Me, node: str, expires_s: int) -> Invite:
+    """A new invite; it can be used once its mailbox and card are at the node."""
+    box = me.new_mailbox(tx, node, None)
+    postbox.add_invite(tx, box.mailbox, expires_s)
+    return Invite(me.identity.account, node, box.mailbox, box.key, expires_s, fingerprint(me.dsk, me.identity.dik))
+
+
+def card_for(tx: sqlite3.Connection, me: Me, box: postbox.Mailbox) -> tuple[bytes, bytes]:
+    """A mailbox's card, with a fresh prekey where the last was used; and that prekey's id."""
+    raw = postbox.prekey(tx, box.prekey) if box.prekey else None
+    secret = PrekeySecret.decode(raw) if raw else new_prekey(me.random)
+    if raw is None:
+        postbox.add_prekey(tx, secret.prekey_id, secret.encode(), me.now_s)
+        postbox.set_card(tx, box.mailbox, secret.prekey_id, at_node=False)
+    prekeys = Prekeys.sign(me.identity, secret)
+    return seal_card(box.key, box.mailbox, me.device_list, prekeys, me.random), secret.prekey_id
+
+
+# ── the guest ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def accept(tx: sqlite3.Connection, me: Me, invite: Invite) -> ContactRow:
+    """The contact at once, waiting and writable. Raises `OwnInvite`, `InviteExpired`."""
+    if invite.account == me.identity.account:
+        raise OwnInvite("this is your own invite: send it to somebody else")
+    known = people.contact_of(tx, invite.account)
+    if known is not None and known.state is ContactState.ACCEPTED:
+        return known
+    if me.now_s >= invite.expires_s:
+        raise InviteExpired("this invite has expired: ask for a new one")
+    if known is not None:
+        # A fresh invite after a refused, expired or removed one, or the same once more: begin anew, keep the text.
+        if known.invite != str(invite):
+            people.set_contact(tx, known.id, state=ContactState.WAITING, invite=str(invite))
+            tx.execute("DELETE FROM devices WHERE contact = ?", (known.id,))
+        return people.contact(tx, known.id)
+    contact = _new_contact(tx, me, invite.account, ContactState.WAITING, str(invite))
+    return contact
+
+
+def knock(tx: sqlite3.Connection, me: Me, contact: ContactRow, invite: Invite, card: Card) -> bytes:
+    """Begin the session on the card's prekeys; the device whose messages may now be sealed. Raises `BadCard`."""
+    device = card.device
+    if card.device_list.account != invite.account or fingerprint(*device) != invite.device_hash:
+        raise BadCard("the card is not of the one who made the invite")
+    sessions = Sessions()
+    sessions.initiate(me.identity, device, invite.account, card.prekeys, now_s=me.now_s, random=me.random)
+    people.put_device(
+        tx, DeviceRow(device.dsk, device.dik, contact.id, sessions.encode(), b""), sender_hint(device.dsk)
+    )
+    people.keep_device_list(tx, invite.account, card.device_list.seq, card.device_list.raw)
+    people.set_addresses(tx, device.dsk, [Address(invite.node, invite.mailbox, invite.key)])
+    return device.dsk
+
+
+# ── the host ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def take_knock(
+    tx: sqlite3.Connection, me: Me, box: postbox.Mailbox, envelope: bytes, day: int, outcome: Outcome
+) -> None:
+    """One envelope from an invite's mailbox: a guest's first messages, or anything at all."""
+    invite = postbox.invite(tx, box.mailbox)
+    try:
+        _, message = open_envelope(box.key, box.mailbox, envelope)
+        pre = Pre.peek(message)
+    except (BadEnvelope, MalformedMessage) as error:
+        outcome.dropped.append(str(error))
+        return
+    if pre is None or invite is None:
+        outcome.dropped.append("no handshake where one was to come")
+        return
+    if people.device(tx, pre.dsk) is not None:
+        take_message(tx, me, pre.dsk, message, outcome)
+        return
+    peer = Device(pre.dsk, pre.dik)
+    sessions = Sessions()
+    opened = open_sealed(tx, me, sessions, pre.account, peer, message, outcome)
+    if opened is None:
+        return
+    try:
+        items = decode_payload(opened.payload)
+        introduction = check_introduction(pre.account, peer, items)
+    except (BadPayload, BadDeviceList) as error:
+        outcome.dropped.append(str(error))
+        return
+    if not hmac.compare_digest(introduction.proof, proof_of(box.key, opened.transcript)):
+        outcome.dropped.append("a guest without the invite's proof")
+        return
+    if invite.guest not in (None, pre.account):
+        _refuse(tx, me, box, introduction, sessions, Refusal("used"), invite, outcome)
+        return
+    if day > day_of(invite.expires_s):
+        _refuse(tx, me, box, introduction, sessions, Refusal("expired"), invite, outcome)
+        return
+    postbox.bind_invite(tx, box.mailbox, pre.account)
+    contact = people.contact_of(tx, pre.account) or _new_contact(tx, me, pre.account, ContactState.ACCEPTED, None)
+    if contact.state is not ContactState.ACCEPTED:
+        people.set_contact(tx, contact.id, state=ContactState.ACCEPTED, invite=None)
+        contact = people.contact(tx, contact.id)
+    people.put_device(tx, DeviceRow(pre.dsk, pre.dik, contact.id, sessions.encode(), b""), sender_hint(pre.dsk))
+    if sessions.topic_secret is not None:
+        people.add_topic(tx, contact.id, sessions.topic_secret)
+    outcome.contacts.add(contact.id)
+    outcome.nodes.update(box.node for box in postbox.mailbox_for(tx, contact.id))
+    take_items(tx, me, contact, pre.dsk, items, outcome)
+
+
+def close_used_invites(tx: sqlite3.Connection, outcome: Outcome) -> None:
+    """A guest that confirms what we answered needs the invite's mailbox no more."""
+    for dsk, _ in outcome.told:
+        device = people.device(tx, dsk)
+        if device is None:
+            continue
+        account = people.contact(tx, device.contact).account
+        for box in postbox.used_invites(tx, account):
+            postbox.close_mailbox(tx, box.mailbox)
+            outcome.nodes.add(box.node)
+
+
+def _new_contact(tx: sqlite3.Connection, me: Me, account: bytes, state: ContactState, invite: str | None) -> ContactRow:
+    conv = direct_conversation(me.identity.account, account)
+    number = people.add_contact(tx, account, conv, me.random(8), state, invite)
+    if me.server is not None:
+        me.new_mailbox(tx, me.server, number)
+    contact = people.contact(tx, number)
+    me.write_facts(tx, contact)
+    return contact
+
+
+def _refuse(
+    tx: sqlite3.Connection,
+    me: Me,
+    box: postbox.Mailbox,
+    introduction: Introduction,
+    sessions: Sessions,
+    refusal: Refusal,
+    invite: postbox.OpenInvite,
+    outcome: Outcome,
+) -> None:
+    if invite.refusals >= REFUSALS_LIMIT or not introduction.addresses:
+        return
+    postbox.count_refusal(tx, box.mailbox)
+    told = Introduction(me.device_list.raw, ())
+    message = sessions.seal(encode_payload(told, refusal), random=me.random)
+    address = introduction.addresses[0]
+    envelope = seal_envelope(address.key, address.mailbox, me.dsk, message, me.random)
+    postbox.add_put(
+        tx, me.random(16), dsk=me.dsk, node=address.node, mailbox=address.mailbox, envelope=envelope, covers=None
+    )
+    outcome.nodes.add(address.node)

@@ -1,0 +1,214 @@
+"""Everything that is to be said to one node, read from the database, so that a crash forgets none of it (§4)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from overfence_signalling import Accepted, Card, CardGet, CardSet, Close, Open, Put
+
+from ..connect.nodes import NodeClient, NodeRefused
+from ..errors import Unreachable
+from ..history import people, postbox
+from ..history.people import ContactRow, ContactState
+from ..history.store import Store
+from ..identity import Invite
+from ..sealing import BadCard, open_card
+from . import meeting
+from .me import Me
+
+logger = logging.getLogger(__name__)
+
+# Puts asked at once; each is at most 60 KiB, so a slow line holds 2 MiB of ours.
+PIPELINE = 32
+# An accepted envelope is asked after again after a minute, doubling to a day (§6).
+ASK_AFTER_S = 60
+ASK_AFTER_LIMIT_S = 24 * 3600
+# A mailbox that isn't there (yet): its owner may be about to open it.
+RETRY_S = 2.0
+RETRY_LIMIT_S = 3600.0
+_SECRET_LIFE_S = 24 * 3600
+_PREKEY_LIFE_S = 60 * 24 * 3600
+
+
+@dataclass(frozen=True)
+class _Errands:
+    """What the database says is to be done at this node."""
+
+    boxes: list[postbox.Mailbox]
+    cards: list[tuple[postbox.Mailbox, bytes, bytes]]
+    knocks: list[tuple[ContactRow, Invite]]
+    puts: list[postbox.Waiting]
+
+
+class Postman:
+    """Does the errands at one node whenever it is connected: opens, cards, knocks, puts, closes, in that order."""
+
+    def __init__(
+        self,
+        node: NodeClient,
+        store: Store,
+        me: Me,
+        *,
+        knocked: Callable[[int], None],
+        lapsed: Callable[[bytes], None],
+    ) -> None:
+        self.node = node
+        self._store = store
+        self._me = me
+        self._knocked = knocked  # a contact can be written to now
+        self._lapsed = lapsed  # a device lacks what a mailbox took but its owner never confirmed
+        self._wake = asyncio.Event()
+        self._opened: set[bytes] = set()
+        self.fenced: set[bytes] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._again_s: float = ASK_AFTER_S
+
+    def wake(self) -> None:
+        """Something new is to be done."""
+        self._wake.set()
+
+    def reconnected(self) -> None:
+        """The node has forgotten what it followed for us."""
+        self._opened.clear()
+        self.wake()
+
+    async def run(self) -> None:
+        """Do errands until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if not self.node.is_connected:
+                continue
+            self._again_s = ASK_AFTER_S
+            try:
+                if await self._round():
+                    self._wake.set()
+            except NodeRefused as error:
+                self._again_s = error.retry_after_s or RETRY_S
+                logger.info("%s", error)
+            except Unreachable as error:
+                logger.debug("%s", error)
+                self._again_s = RETRY_S
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = asyncio.get_running_loop().call_later(self._again_s, self._wake.set)
+
+    async def _round(self) -> bool:
+        errands = await self._store.write(self._read)
+        for box in errands.boxes:
+            if box.closing:
+                await self.node.ask(lambda ref, mk=box.mk: Close(ref=ref, mk=mk))  # type: ignore[misc] # mypy: no default in lambdas
+                await self._store.write(lambda tx, at=box.mailbox: postbox.forget_mailbox(tx, at))  # type: ignore[misc] # as above
+            elif box.mailbox not in self._opened and box.mailbox not in self.fenced:
+                await self.node.ask(_open(box))
+                self._opened.add(box.mailbox)
+        for box, card, prekey in errands.cards:
+            await self.node.ask(_card_set(box, card))
+            await self._store.write(_card_is_set(box, prekey))
+        for contact, invite in errands.knocks:
+            await self._knock(contact, invite)
+        return await self._put(errands.puts)
+
+    def _read(self, tx: sqlite3.Connection) -> _Errands:
+        url, now_s = self.node.url, self._me.now_s
+        postbox.drop_old_prekeys(tx, replaced_before_s=now_s - _SECRET_LIFE_S, made_before_s=now_s - _PREKEY_LIFE_S)
+        # What arrived before the end still counts, so the mailbox stays a day beyond it.
+        postbox.close_expired_invites(tx, now_s - 2 * 24 * 3600)
+        cards = []
+        for box in postbox.mailboxes(tx, url):
+            if not box.card_set and not box.closing and box.mailbox not in self.fenced:
+                cards.append((box, *meeting.card_for(tx, self._me, box)))
+        knocks = []
+        for contact in people.contacts(tx):
+            if contact.state is ContactState.WAITING and contact.invite and not people.devices(tx, contact.id):
+                invite = Invite.parse(contact.invite)
+                if invite.node == url:
+                    knocks.append((contact, invite))
+        puts = postbox.waiting_puts(tx, url, now_s, PIPELINE) or postbox.due_puts(tx, url, now_s, PIPELINE)
+        return _Errands(postbox.mailboxes(tx, url), cards, knocks, puts)
+
+    async def _knock(self, contact: ContactRow, invite: Invite) -> None:
+        if self._me.now_s >= invite.expires_s:
+            await self._store.write(lambda tx: people.set_contact(tx, contact.id, state=ContactState.EXPIRED))
+            self._knocked(contact.id)
+            return
+        try:
+            answer = await self.node.ask(lambda ref: CardGet(ref=ref, mailbox=invite.mailbox))
+            if not isinstance(answer, Card) or answer.card is None:
+                # Made while its maker was offline: the card comes when they are back.
+                self._again_s = RETRY_S
+                return
+            card = open_card(invite.key, invite.mailbox, answer.card)
+            await self._store.write(lambda tx: meeting.knock(tx, self._me, contact, invite, card))
+        except BadCard as error:
+            logger.warning("the invite's card is not its maker's: %s", error)
+            await self._store.write(lambda tx: people.set_contact(tx, contact.id, state=ContactState.REFUSED))
+        except NodeRefused as error:
+            if error.code != "no_mailbox":
+                raise
+            # The invite's mailbox is closed: it was used, or withdrawn.
+            await self._store.write(lambda tx: people.set_contact(tx, contact.id, state=ContactState.REFUSED))
+        self._knocked(contact.id)
+
+    async def _put(self, puts: list[postbox.Waiting]) -> bool:
+        if not puts:
+            return False
+        answers = await asyncio.gather(*(self._put_one(put) for put in puts))
+        lapsed = await self._store.write(
+            lambda tx: [put.dsk for put, state in zip(puts, answers, strict=True) if self._settle(tx, put, state)]
+        )
+        for dsk in lapsed:
+            self._lapsed(dsk)
+        for answer in answers:
+            if isinstance(answer, NodeRefused):
+                self._again_s = RETRY_S
+            elif isinstance(answer, Unreachable):
+                raise answer
+        return True
+
+    async def _put_one(self, put: postbox.Waiting) -> str | Unreachable:
+        try:
+            answer = await self.node.ask(
+                lambda ref: Put(ref=ref, mailbox=put.mailbox, id=put.id, envelope=put.envelope)
+            )
+        except Unreachable as error:
+            return error
+        return answer.state if isinstance(answer, Accepted) else Unreachable("an answer to something else")
+
+    def _settle(self, tx: sqlite3.Connection, put: postbox.Waiting, state: str | Unreachable) -> bool:
+        """Record an answer; True where the events in it must be sealed again."""
+        if isinstance(state, NodeRefused):
+            current = {address.mailbox for address in people.addresses(tx, put.dsk)}
+            if state.code == "no_mailbox" and put.mailbox not in current:
+                # The device moved to another mailbox meanwhile, as an invite's maker does.
+                postbox.forget_put(tx, put.id)
+                return True
+            # Later, and behind the others: one full or closed mailbox holds up nobody else's.
+            wait_s = state.retry_after_s or min(RETRY_S * 2 ** min(put.tries, 20), RETRY_LIMIT_S)
+            postbox.put_refused(tx, put.id, self._me.now_s + math.ceil(wait_s))
+            return False
+        if isinstance(state, Unreachable):
+            return False
+        if state == "taken" and put.log is not None:
+            postbox.forget_put(tx, put.id)
+            return True
+        due_s = self._me.now_s + min(ASK_AFTER_S << min(put.tries, 20), ASK_AFTER_LIMIT_S)
+        postbox.put_accepted(tx, put, due_s)
+        return False
+
+
+def _open(box: postbox.Mailbox) -> Callable[[int], Open]:
+    return lambda ref: Open(ref=ref, mk=box.mk, epoch=box.epoch, seq=box.seq)
+
+
+def _card_set(box: postbox.Mailbox, card: bytes) -> Callable[[int], CardSet]:
+    return lambda ref: CardSet(ref=ref, mk=box.mk, card=card)
+
+
+def _card_is_set(box: postbox.Mailbox, prekey: bytes) -> Callable[[sqlite3.Connection], None]:
+    return lambda tx: postbox.set_card(tx, box.mailbox, prekey, at_node=True)

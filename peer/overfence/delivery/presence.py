@@ -1,0 +1,120 @@
+"""Who of my contacts is at which node now, by the topics that only the two of us know (docs/protocol.md §4.3)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated
+
+import msgspec
+from overfence_signalling import Enter, Leave, Snapshot, TopicEntry
+
+from ..connect.nodes import NodeClient
+from ..errors import Unreachable
+from ..sealing import BadEntry, open_entry, seal_entry, topic_id
+from .me import Me
+
+logger = logging.getLogger(__name__)
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """§4.3 What a topic entry says, sealed: a hint, which only a link proves."""
+
+    device: Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+    counter: Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+    status: Annotated[str, msgspec.Meta(max_length=16)] = "here"
+
+
+@dataclass(frozen=True)
+class _Topic:
+    contact: int
+    secret: bytes
+    node: str
+
+
+class Presence:
+    """Enters my contacts' topics at every node we share, and tells when a device comes and goes."""
+
+    def __init__(self, me: Me, changed: Callable[[bytes, bool], None]) -> None:
+        self._me = me
+        self._changed = changed
+        self._topics: dict[bytes, _Topic] = {}
+        self._members: dict[tuple[str, bytes, int], bytes] = {}
+        self._counter = 0
+        self._date = ""
+
+    def is_here(self, dsk: bytes) -> bool:
+        """Whether a device of that key is in a topic of ours."""
+        return dsk in self._members.values()
+
+    @property
+    def date(self) -> str:
+        """Today, which topic ids depend on; UTC."""
+        return datetime.fromtimestamp(self._me.now_s, UTC).strftime("%Y-%m-%d")
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the day has changed since topics were entered."""
+        return bool(self._date) and self._date != self.date
+
+    async def enter(self, node: NodeClient, contact: int, secrets: bytes) -> None:
+        """Enter a contact's topics at a node; what is entered already is left as it is."""
+        self._date = self.date
+        for at in range(0, len(secrets), 32):
+            secret = secrets[at : at + 32]
+            topic = topic_id(secret, node.id, self._date)
+            if topic in self._topics:
+                continue
+            self._topics[topic] = _Topic(contact, secret, node.url)
+            self._counter = max(self._counter + 1, self._me.clock_ms())
+            entry = msgspec.msgpack.encode(Entry(self._me.dsk, self._counter))
+            sealed = seal_entry(secret, topic, entry, self._me.random)
+            try:
+                await node.ask(lambda ref, topic=topic, sealed=sealed: Enter(ref=ref, topic=topic, entry=sealed))  # type: ignore[misc] # mypy: no default in lambdas
+            except Unreachable as error:
+                self._topics.pop(topic, None)
+                logger.info("a topic was not entered: %s", error)
+
+    async def leave(self, node: NodeClient, contact: int) -> None:
+        """Leave a contact's topics at a node."""
+        for topic, known in list(self._topics.items()):
+            if known.contact == contact and known.node == node.url:
+                del self._topics[topic]
+                self._drop(lambda key, topic=topic: key[1] == topic)  # type: ignore[misc] # mypy: no default in lambdas
+                await node.say(Leave(topic=topic))
+
+    def snapshot(self, node: NodeClient, snapshot: Snapshot) -> None:
+        """Who was there when we came."""
+        self.entered(node, snapshot.topic, snapshot.entries)
+
+    def entered(self, node: NodeClient, topic: bytes, entries: tuple[TopicEntry, ...]) -> None:
+        """Members who came, or said something new."""
+        known = self._topics.get(topic)
+        if known is None:
+            return
+        for member in entries:
+            try:
+                raw = open_entry(known.secret, topic, member.entry)
+                entry = msgspec.msgpack.decode(raw, type=Entry)
+            except (BadEntry, msgspec.MsgspecError, UnicodeDecodeError):
+                continue  # whoever knows a topic's id may enter it; only its secret's holders can say something
+            if entry.device != self._me.dsk:
+                self._members[node.url, topic, member.member] = entry.device
+                self._changed(entry.device, True)
+
+    def left(self, node: NodeClient, topic: bytes, members: tuple[int, ...]) -> None:
+        """Members who went."""
+        self._drop(lambda key: key[0] == node.url and key[1] == topic and key[2] in members)
+
+    def lost(self, node: NodeClient) -> None:
+        """The node is gone, and what it knew."""
+        self._topics = {topic: known for topic, known in self._topics.items() if known.node != node.url}
+        self._drop(lambda key: key[0] == node.url)
+
+    def _drop(self, which: Callable[[tuple[str, bytes, int]], bool]) -> None:
+        gone = [self._members.pop(key) for key in list(self._members) if which(key)]
+        for dsk in set(gone):
+            if not self.is_here(dsk):
+                self._changed(dsk, False)

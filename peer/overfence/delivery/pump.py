@@ -1,0 +1,122 @@
+"""Keeps one device supplied with what it lacks, by the link when there is one, else by mailbox."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+
+from overfence_reliability import Run
+
+from ..connect.errors import LinkClosed
+from ..connect.webrtc import Link
+from ..errors import StorageFailed
+from ..history.store import Store
+from . import outgoing
+from .me import Me
+from .sync import Progress
+
+logger = logging.getLogger(__name__)
+
+# What may be unconfirmed by a link's transport before we seal more: keeps what a dead link loses small.
+LINK_ROOM_BYTES = 128 * 1024
+# After a link opened, the other side's have is awaited this long before sending by what was known before.
+FIRST_HAVE_S = 1.0
+STORAGE_RETRY_S = 1.0
+
+
+class Pump:
+    """One device's supply of my log: batch after batch for as long as it lacks something and a path takes it."""
+
+    def __init__(
+        self, dsk: bytes, store: Store, me: Me, *, link: Callable[[], Link | None], posted: Callable[[str], None]
+    ) -> None:
+        self.dsk = dsk
+        self._store = store
+        self._me = me
+        self._link = link
+        self._posted = posted
+        self._wake = asyncio.Event()
+        self._wake.set()
+        self._progress: Progress | None = None
+        self._have_awaited_until: float | None = None
+
+    def wake(self) -> None:
+        """My log has grown, or a path, session or address is new."""
+        self._wake.set()
+
+    def told(self, run: Run) -> None:
+        """The device says what it holds."""
+        if self._progress is None:
+            return
+        self._progress.told(run, now=_now())
+        if self._have_awaited_until is not None:
+            self._have_awaited_until = None
+            self._progress.lost_path()
+        self.wake()
+
+    def link_opened(self) -> None:
+        """What it holds is about to be said on the link; until then nothing is sent twice."""
+        self._have_awaited_until = _now() + FIRST_HAVE_S
+        self.wake()
+
+    async def lost(self) -> None:
+        """What was on its way by the link, or lapsed in a mailbox, is to be offered again."""
+        self._have_awaited_until = None
+        self._progress = None
+        self.wake()
+
+    async def run(self) -> None:
+        """Supply the device until cancelled."""
+        while True:
+            due_at = self._next_timer()
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(due_at):
+                    await self._wake.wait()
+            self._wake.clear()
+            try:
+                while await self._send_next():
+                    pass
+            except LinkClosed:
+                self._progress = None
+                # The link's end is on its way to us; its news wakes us again.
+            except StorageFailed as error:
+                logger.error("sealing waits: %s", error)
+                asyncio.get_running_loop().call_later(STORAGE_RETRY_S, self._wake.set)
+
+    def _next_timer(self) -> float | None:
+        timers = [self._have_awaited_until, self._progress.next_timer() if self._progress else None]
+        return min((at for at in timers if at is not None), default=None)
+
+    async def _send_next(self) -> bool:
+        now = _now()
+        if self._have_awaited_until is not None:
+            if now < self._have_awaited_until:
+                return False
+            self._have_awaited_until = None
+        link = self._link()
+        if link is not None:
+            await link.room(LINK_ROOM_BYTES)
+        progress = self._progress
+        if progress is None:
+            progress = await self._store.write(lambda tx: outgoing.load_progress(tx, self._me, self.dsk))
+            self._progress = progress
+            if progress is None:
+                return False
+        progress.poll(now=now)
+        sealed = await self._store.write(
+            lambda tx: outgoing.seal_next(tx, self._me, self.dsk, progress, direct=link is not None)
+        )
+        if sealed is None:
+            return False
+        progress.send(sealed.last, now=_now(), again=link is not None)
+        if link is not None:
+            link.send(sealed.message)
+        elif sealed.node is not None:
+            self._posted(sealed.node)
+        return True
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

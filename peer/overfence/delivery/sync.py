@@ -1,0 +1,75 @@
+"""What one device of a contact still lacks of my log, and when to offer it again (docs/protocol.md §6.4). Pure."""
+
+from __future__ import annotations
+
+from overfence_reliability import Run
+
+# Sealed messages with events that may run ahead of the last confirmation (§3): bounds the keys a peer must skip
+# over and the envelopes we keep, however long it is away.
+AHEAD_LIMIT_MESSAGES = 1000
+# On a link, what is not confirmed by then is offered again: a reliable channel is not a promise.
+OFFER_AGAIN_S = 10.0
+
+
+class Progress:
+    """One log of mine, as far as one device is known to hold it, and what is on its way there.
+
+    Nothing is sent twice on one path unless it stays unconfirmed for `OFFER_AGAIN_S`; nothing confirmed is sent.
+    """
+
+    def __init__(self, held: Run, *, on_the_way: int = 0, messages: int = 0) -> None:
+        self.held = held
+        self._sent = max(held.end, on_the_way)
+        self._messages = messages
+        self._offer_again_at: float | None = None
+
+    @property
+    def sent(self) -> int:
+        """The highest number confirmed or on its way."""
+        return self._sent
+
+    def lacks(self, end: int) -> tuple[int, int] | None:
+        """The next numbers to send of a log that ends at ``end``: inclusive, or None for nothing (now)."""
+        if self._messages >= AHEAD_LIMIT_MESSAGES:
+            return None
+        for first, last in self.held.gaps(end):
+            if last > self._sent:
+                return max(first, self._sent + 1), last
+        return None
+
+    def send(self, last: int, *, now: float, again: bool) -> None:
+        """Numbers up to ``last`` are on their way; ``again``: by a path that may need to offer them again."""
+        self._sent = max(self._sent, last)
+        self._messages += 1
+        if again and self._offer_again_at is None:
+            self._offer_again_at = now + OFFER_AGAIN_S
+
+    def told(self, run: Run, *, now: float) -> bool:
+        """The device says what it holds; True if that is more than was known."""
+        advanced = run.end > self.held.end
+        self.held = self.held.taught(run)
+        self._sent = max(self._sent, self.held.end)
+        if advanced:
+            self._messages = 0
+        if self.held.end >= self._sent:
+            self._offer_again_at = None
+        elif advanced and self._offer_again_at is not None:
+            self._offer_again_at = now + OFFER_AGAIN_S
+        return advanced
+
+    def lost_path(self, *, on_the_way: int = 0, messages: int = 0) -> None:
+        """What was on its way is lost, but for what waits in a mailbox up to ``on_the_way``."""
+        self._sent = max(self.held.end, on_the_way)
+        self._messages = messages
+        self._offer_again_at = None
+
+    def next_timer(self) -> float | None:
+        """When `poll` has something to do, in monotonic seconds."""
+        return self._offer_again_at
+
+    def poll(self, *, now: float) -> bool:
+        """True when what is unconfirmed must be offered again."""
+        if self._offer_again_at is None or now < self._offer_again_at:
+            return False
+        self.lost_path()
+        return True

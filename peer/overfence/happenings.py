@@ -1,0 +1,71 @@
+"""What `Chat.events` tells: a closed union, for a ``match`` that ends in ``assert_never``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from .conversation import Contact
+
+Path = Literal["direct", "mailbox", "offline"]
+
+
+@dataclass(frozen=True)
+class ContactAdded:
+    """Somebody is a contact now: they used an invite of mine, or I accepted one of theirs."""
+
+    contact: Contact
+
+
+@dataclass(frozen=True)
+class ContactChanged:
+    """A contact's name or state is another."""
+
+    contact: Contact
+
+
+@dataclass(frozen=True)
+class PresenceChanged:
+    """A contact came or went. It is a hint: only a link proves that somebody is there."""
+
+    contact: Contact
+    online: bool
+
+
+@dataclass(frozen=True)
+class PathChanged:
+    """How messages go now, and why; ``pair`` names the candidate types of a direct path, ours first."""
+
+    contact: Contact
+    path: Path
+    detail: str
+    pair: tuple[str, str] | None
+
+
+@dataclass(frozen=True)
+class ServerChanged:
+    """A server was reached or lost; the next try comes by itself after ``retry_in_s`` seconds."""
+
+    url: str
+    connected: bool
+    detail: str
+    retry_in_s: float | None
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """My messages to a contact up to number ``upto`` are fsynced on a device of theirs."""
+
+    contact: Contact
+    upto: int
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something a person should know, in words."""
+
+    text: str
+
+
+ChatEvent = ContactAdded | ContactChanged | PresenceChanged | PathChanged | ServerChanged | Delivered | Notice

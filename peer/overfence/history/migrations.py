@@ -1,0 +1,110 @@
+"""The tables of a home, and how they came to be."""
+
+from __future__ import annotations
+
+from sqlite_utils import Database, Migrations
+
+# Raised with each migration; a file that says more is from a newer version, and is left alone.
+SCHEMA_VERSION = 1
+
+migrations = Migrations("overfence")
+
+_TABLES = """
+CREATE TABLE settings (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+
+CREATE TABLE contacts (
+    id INTEGER PRIMARY KEY,
+    account BLOB NOT NULL UNIQUE,
+    conv BLOB NOT NULL UNIQUE,
+    name TEXT NOT NULL DEFAULT '',      -- what they call themselves
+    alias TEXT NOT NULL DEFAULT '',     -- what I call them
+    state TEXT NOT NULL,
+    invite TEXT,                        -- the link I accepted, until it is answered
+    topics BLOB NOT NULL DEFAULT x'',   -- topic secrets, 32 bytes each, newest first
+    log BLOB NOT NULL,                  -- the name of my log in this conversation
+    lamport INTEGER NOT NULL DEFAULT 0
+);
+
+CREATE TABLE devices (
+    dsk BLOB PRIMARY KEY,
+    dik BLOB NOT NULL,
+    contact INTEGER NOT NULL REFERENCES contacts(id),
+    hint BLOB NOT NULL,
+    sessions BLOB NOT NULL,
+    introduced BLOB NOT NULL DEFAULT x'' -- the session in which my addresses were told
+) WITHOUT ROWID;
+
+CREATE TABLE device_lists (account BLOB, seq INTEGER, raw BLOB NOT NULL, PRIMARY KEY (account, seq)) WITHOUT ROWID;
+
+CREATE TABLE addresses (
+    dsk BLOB NOT NULL, node TEXT NOT NULL, mailbox BLOB NOT NULL, key BLOB NOT NULL,
+    PRIMARY KEY (dsk, mailbox)
+) WITHOUT ROWID;
+
+CREATE TABLE mailboxes (
+    mailbox BLOB PRIMARY KEY,
+    mk BLOB NOT NULL,
+    key BLOB NOT NULL,
+    node TEXT NOT NULL,
+    contact INTEGER REFERENCES contacts(id),    -- null: an invite's
+    epoch INTEGER NOT NULL DEFAULT 0,
+    seq INTEGER NOT NULL DEFAULT 0,
+    prekey BLOB,                                -- the prekey its card should show; null: make a new one
+    card_set INTEGER NOT NULL DEFAULT 0,
+    closing INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+
+CREATE TABLE invites (
+    mailbox BLOB PRIMARY KEY REFERENCES mailboxes(mailbox),
+    expires_s INTEGER NOT NULL,
+    guest BLOB,
+    refusals INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+
+CREATE TABLE prekeys (
+    prekey_id BLOB PRIMARY KEY, secret BLOB NOT NULL, made_s INTEGER NOT NULL, replaced_s INTEGER
+) WITHOUT ROWID;
+
+CREATE TABLE runs (
+    conv BLOB, device BLOB, log BLOB, end INTEGER NOT NULL, tip BLOB NOT NULL,
+    PRIMARY KEY (conv, device, log)
+) WITHOUT ROWID;
+
+CREATE TABLE events (
+    row INTEGER PRIMARY KEY,
+    conv BLOB NOT NULL, device BLOB NOT NULL, log BLOB NOT NULL, seq INTEGER NOT NULL,
+    id BLOB NOT NULL, lamport INTEGER NOT NULL, kind TEXT NOT NULL,
+    header BLOB NOT NULL, body BLOB,
+    refused INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (conv, device, log, seq)
+);
+CREATE INDEX events_in_order ON events (conv, lamport, device, log, seq);
+CREATE VIRTUAL TABLE words USING fts5(text, content='');
+
+-- What each device of a contact has confirmed to hold of my account's logs.
+CREATE TABLE told (
+    dsk BLOB, device BLOB, log BLOB, end INTEGER NOT NULL, tip BLOB NOT NULL,
+    PRIMARY KEY (dsk, device, log)
+) WITHOUT ROWID;
+
+-- Envelopes on their way by mailbox. Those with a log stay until the log is confirmed up to `last`.
+CREATE TABLE puts (
+    id BLOB PRIMARY KEY,
+    dsk BLOB NOT NULL, node TEXT NOT NULL, mailbox BLOB NOT NULL, envelope BLOB NOT NULL,
+    log BLOB, last INTEGER,
+    stored INTEGER NOT NULL DEFAULT 0,
+    tries INTEGER NOT NULL DEFAULT 0,
+    due_s INTEGER NOT NULL DEFAULT 0,
+    made INTEGER NOT NULL
+);
+CREATE INDEX puts_by_node ON puts (node, stored, made);
+"""
+
+
+@migrations()
+def first(db: Database) -> None:
+    """Contacts, devices and their sessions, mailboxes, logs, events, and what is on its way."""
+    for statement in _TABLES.split(";\n"):
+        if statement.strip():
+            db.conn.execute(statement)
+    db.conn.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

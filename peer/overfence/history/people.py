@@ -1,0 +1,182 @@
+"""Contacts, their devices and addresses in the database. Every function runs inside a transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from overfence_reliability import Run
+
+from .event import Address
+
+
+class ContactState(StrEnum):
+    """How far two people have come."""
+
+    WAITING = "waiting"  # I accepted their invite, and they have not answered yet
+    ACCEPTED = "accepted"
+    REFUSED = "refused"  # their invite was used by somebody else
+    EXPIRED = "expired"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True)
+class ContactRow:
+    """One contact as stored."""
+
+    id: int
+    account: bytes
+    conv: bytes
+    name: str
+    alias: str
+    state: ContactState
+    invite: str | None
+    topics: bytes
+    log: bytes
+
+
+@dataclass(frozen=True)
+class DeviceRow:
+    """One device of a contact, with its encoded sessions."""
+
+    dsk: bytes
+    dik: bytes
+    contact: int
+    sessions: bytes
+    introduced: bytes
+
+
+_CONTACT = "SELECT id, account, conv, name, alias, state, invite, topics, log FROM contacts"
+_DEVICE = "SELECT dsk, dik, contact, sessions, introduced FROM devices"
+
+
+def _contact(row: tuple[int, bytes, bytes, str, str, str, str | None, bytes, bytes]) -> ContactRow:
+    return ContactRow(*row[:5], ContactState(row[5]), *row[6:])
+
+
+def contacts(tx: sqlite3.Connection) -> list[ContactRow]:
+    """Everyone, in the order they came."""
+    return [_contact(row) for row in tx.execute(f"{_CONTACT} ORDER BY id")]
+
+
+def contact(tx: sqlite3.Connection, number: int) -> ContactRow:
+    """The contact of that number, which must be there."""
+    return _contact(tx.execute(f"{_CONTACT} WHERE id = ?", (number,)).fetchone())
+
+
+def contact_of(tx: sqlite3.Connection, account: bytes) -> ContactRow | None:
+    """The contact with that account key."""
+    row = tx.execute(f"{_CONTACT} WHERE account = ?", (account,)).fetchone()
+    return _contact(row) if row else None
+
+
+def add_contact(
+    tx: sqlite3.Connection, account: bytes, conv: bytes, log: bytes, state: ContactState, invite: str | None
+) -> int:
+    """A new contact's number."""
+    row = tx.execute(
+        "INSERT INTO contacts (account, conv, log, state, invite) VALUES (?, ?, ?, ?, ?)",
+        (account, conv, log, state, invite),
+    ).lastrowid
+    return row or 0
+
+
+def set_contact(tx: sqlite3.Connection, number: int, **columns: object) -> None:
+    """Change columns of a contact (named by our code, never from outside)."""
+    names = ", ".join(f"{name} = ?" for name in columns)
+    tx.execute(f"UPDATE contacts SET {names} WHERE id = ?", (*columns.values(), number))  # noqa: S608 (our own names)
+
+
+def add_topic(tx: sqlite3.Connection, number: int, secret: bytes) -> None:
+    """Remember a pair's topic secret; the two newest are kept, for two may have met from both sides at once."""
+    topics: bytes = tx.execute("SELECT topics FROM contacts WHERE id = ?", (number,)).fetchone()[0]
+    known = [topics[at : at + 32] for at in range(0, len(topics), 32)]
+    if secret not in known:
+        set_contact(tx, number, topics=b"".join([secret, *known][:2]))
+
+
+def devices(tx: sqlite3.Connection, number: int | None = None) -> list[DeviceRow]:
+    """The devices of one contact, or of all."""
+    where, bound = ("", ()) if number is None else (" WHERE contact = ?", (number,))
+    return [DeviceRow(*row) for row in tx.execute(_DEVICE + where, bound)]
+
+
+def device(tx: sqlite3.Connection, dsk: bytes) -> DeviceRow | None:
+    """The device of that signing key."""
+    row = tx.execute(f"{_DEVICE} WHERE dsk = ?", (dsk,)).fetchone()
+    return DeviceRow(*row) if row else None
+
+
+def device_by_hint(tx: sqlite3.Connection, number: int, hint: bytes) -> DeviceRow | None:
+    """The contact's device that an envelope's hint names."""
+    row = tx.execute(f"{_DEVICE} WHERE contact = ? AND hint = ?", (number, hint)).fetchone()
+    return DeviceRow(*row) if row else None
+
+
+def put_device(tx: sqlite3.Connection, row: DeviceRow, hint: bytes) -> None:
+    """Add a device, or replace what is stored of it."""
+    tx.execute(
+        "INSERT OR REPLACE INTO devices (dsk, dik, contact, hint, sessions, introduced) VALUES (?, ?, ?, ?, ?, ?)",
+        (row.dsk, row.dik, row.contact, hint, row.sessions, row.introduced),
+    )
+
+
+def set_sessions(tx: sqlite3.Connection, dsk: bytes, sessions: bytes, introduced: bytes) -> None:
+    """Store a device's sessions after they were used."""
+    tx.execute("UPDATE devices SET sessions = ?, introduced = ? WHERE dsk = ?", (sessions, introduced, dsk))
+
+
+def keep_device_list(tx: sqlite3.Connection, account: bytes, seq: int, raw: bytes) -> None:
+    """All lists are kept (§1)."""
+    tx.execute("INSERT OR IGNORE INTO device_lists VALUES (?, ?, ?)", (account, seq, raw))
+
+
+def set_addresses(tx: sqlite3.Connection, dsk: bytes, addresses: Iterable[Address]) -> None:
+    """Where a device takes envelopes; replaces what it said before."""
+    tx.execute("DELETE FROM addresses WHERE dsk = ?", (dsk,))
+    for address in addresses:
+        tx.execute(
+            "INSERT OR REPLACE INTO addresses VALUES (?, ?, ?, ?)", (dsk, address.node, address.mailbox, address.key)
+        )
+
+
+def addresses(tx: sqlite3.Connection, dsk: bytes) -> list[Address]:
+    """Where a device takes envelopes."""
+    rows = tx.execute("SELECT node, mailbox, key FROM addresses WHERE dsk = ? ORDER BY mailbox", (dsk,))
+    return [Address(*row) for row in rows]
+
+
+def told(tx: sqlite3.Connection, dsk: bytes, device: bytes, log: bytes) -> Run:
+    """What a contact's device has confirmed to hold of a log of mine."""
+    row = tx.execute(
+        "SELECT end, tip FROM told WHERE dsk = ? AND device = ? AND log = ?", (dsk, device, log)
+    ).fetchone()
+    return Run(*row) if row else Run()
+
+
+def set_told(tx: sqlite3.Connection, dsk: bytes, device: bytes, log: bytes, run: Run) -> None:
+    """A contact's device has confirmed more."""
+    tx.execute("INSERT OR REPLACE INTO told VALUES (?, ?, ?, ?, ?)", (dsk, device, log, run.end, run.tip))
+
+
+def delivered_upto(tx: sqlite3.Connection, number: int) -> int:
+    """Up to where my log is held by at least one of the contact's devices."""
+    (upto,) = tx.execute(
+        """SELECT coalesce(max(t.end), 0) FROM told t JOIN devices d USING (dsk) JOIN contacts c ON c.id = d.contact
+           WHERE c.id = ? AND t.log = c.log""",
+        (number,),
+    ).fetchone()
+    return int(upto)
+
+
+def setting(tx: sqlite3.Connection, key: str) -> str | bytes | None:
+    """A stored setting."""
+    row = tx.execute("SELECT value FROM settings WHERE key = ?", (key,)).fetchone()
+    return row[0] if row else None
+
+
+def set_setting(tx: sqlite3.Connection, key: str, value: str | bytes) -> None:
+    """Store a setting."""
+    tx.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (key, value))

@@ -1,0 +1,226 @@
+"""One's own mailboxes, invites and prekeys, and envelopes on their way. Every function runs inside a transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mailbox:
+    """A mailbox of mine at a node."""
+
+    mailbox: bytes
+    mk: bytes
+    key: bytes
+    node: str
+    contact: int | None
+    epoch: int
+    seq: int
+    prekey: bytes | None
+    card_set: bool
+    closing: bool
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """An envelope that no node has accepted yet, or one that is asked after."""
+
+    id: bytes
+    dsk: bytes
+    mailbox: bytes
+    envelope: bytes
+    log: bytes | None
+    last: int | None
+    tries: int
+
+
+@dataclass(frozen=True)
+class OpenInvite:
+    """An invite of mine: until when it may be used, and who did."""
+
+    mailbox: bytes
+    expires_s: int
+    guest: bytes | None
+    refusals: int
+
+
+_MAILBOX = "SELECT mailbox, mk, key, node, contact, epoch, seq, prekey, card_set, closing FROM mailboxes"
+
+
+def _mailbox(row: tuple[bytes, bytes, bytes, str, int | None, int, int, bytes | None, int, int]) -> Mailbox:
+    return Mailbox(*row[:8], bool(row[8]), bool(row[9]))
+
+
+def add_mailbox(tx: sqlite3.Connection, mailbox: bytes, mk: bytes, key: bytes, node: str, contact: int | None) -> None:
+    """A new mailbox; the node hears of it when it is opened there."""
+    tx.execute(
+        "INSERT INTO mailboxes (mailbox, mk, key, node, contact) VALUES (?, ?, ?, ?, ?)",
+        (mailbox, mk, key, node, contact),
+    )
+
+
+def mailboxes(tx: sqlite3.Connection, node: str | None = None) -> list[Mailbox]:
+    """My mailboxes, at one node or at all."""
+    where, bound = ("", ()) if node is None else (" WHERE node = ?", (node,))
+    return [_mailbox(row) for row in tx.execute(_MAILBOX + where, bound)]
+
+
+def mailbox(tx: sqlite3.Connection, address: bytes) -> Mailbox | None:
+    """My mailbox of that address."""
+    row = tx.execute(f"{_MAILBOX} WHERE mailbox = ?", (address,)).fetchone()
+    return _mailbox(row) if row else None
+
+
+def mailbox_for(tx: sqlite3.Connection, contact: int) -> list[Mailbox]:
+    """My mailboxes for one contact."""
+    return [_mailbox(row) for row in tx.execute(f"{_MAILBOX} WHERE contact = ? AND NOT closing", (contact,))]
+
+
+def set_cursor(tx: sqlite3.Connection, address: bytes, epoch: int, seq: int) -> None:
+    """Everything up to there is held."""
+    tx.execute("UPDATE mailboxes SET epoch = ?, seq = ? WHERE mailbox = ?", (epoch, seq, address))
+
+
+def set_card(tx: sqlite3.Connection, address: bytes, prekey: bytes | None, *, at_node: bool) -> None:
+    """Which prekey the mailbox's card shows, and whether the node has that card."""
+    tx.execute("UPDATE mailboxes SET prekey = ?, card_set = ? WHERE mailbox = ?", (prekey, at_node, address))
+
+
+def close_mailbox(tx: sqlite3.Connection, address: bytes) -> None:
+    """Close it at its node when that is reached, then forget it."""
+    tx.execute("UPDATE mailboxes SET closing = 1 WHERE mailbox = ?", (address,))
+
+
+def forget_mailbox(tx: sqlite3.Connection, address: bytes) -> None:
+    """The node has closed it."""
+    tx.execute("DELETE FROM invites WHERE mailbox = ?", (address,))
+    tx.execute("DELETE FROM mailboxes WHERE mailbox = ?", (address,))
+
+
+def add_invite(tx: sqlite3.Connection, address: bytes, expires_s: int) -> None:
+    """The mailbox is an invite's."""
+    tx.execute("INSERT INTO invites (mailbox, expires_s) VALUES (?, ?)", (address, expires_s))
+
+
+def invite(tx: sqlite3.Connection, address: bytes) -> OpenInvite | None:
+    """The invite whose mailbox that is."""
+    row = tx.execute("SELECT mailbox, expires_s, guest, refusals FROM invites WHERE mailbox = ?", (address,)).fetchone()
+    return OpenInvite(*row) if row else None
+
+
+def used_invites(tx: sqlite3.Connection, guest: bytes) -> list[Mailbox]:
+    """The mailboxes of invites that this account used, still open."""
+    which = "NOT closing AND mailbox IN (SELECT mailbox FROM invites WHERE guest = ?)"
+    rows = tx.execute(f"{_MAILBOX} WHERE {which}", (guest,))
+    return [_mailbox(row) for row in rows]
+
+
+def close_expired_invites(tx: sqlite3.Connection, before_s: int) -> None:
+    """Close the mailboxes of invites that ended before then."""
+    tx.execute(
+        "UPDATE mailboxes SET closing = 1 WHERE mailbox IN (SELECT mailbox FROM invites WHERE expires_s < ?)",
+        (before_s,),
+    )
+
+
+def bind_invite(tx: sqlite3.Connection, address: bytes, guest: bytes) -> None:
+    """This account used the invite; nobody else can."""
+    tx.execute("UPDATE invites SET guest = ? WHERE mailbox = ?", (guest, address))
+
+
+def count_refusal(tx: sqlite3.Connection, address: bytes) -> None:
+    """Somebody was told that the invite is used."""
+    tx.execute("UPDATE invites SET refusals = refusals + 1 WHERE mailbox = ?", (address,))
+
+
+def add_prekey(tx: sqlite3.Connection, prekey_id: bytes, secret: bytes, made_s: int) -> None:
+    """Keep a prekey's secret."""
+    tx.execute("INSERT INTO prekeys (prekey_id, secret, made_s) VALUES (?, ?, ?)", (prekey_id, secret, made_s))
+
+
+def prekey(tx: sqlite3.Connection, prekey_id: bytes) -> bytes | None:
+    """A prekey's secret, if it is still kept."""
+    row = tx.execute("SELECT secret FROM prekeys WHERE prekey_id = ?", (prekey_id,)).fetchone()
+    return row[0] if row else None
+
+
+def replace_prekey(tx: sqlite3.Connection, prekey_id: bytes, now_s: int) -> None:
+    """A prekey was used: whichever card shows it gets another."""
+    tx.execute("UPDATE prekeys SET replaced_s = ? WHERE prekey_id = ? AND replaced_s IS NULL", (now_s, prekey_id))
+    tx.execute("UPDATE mailboxes SET prekey = NULL, card_set = 0 WHERE prekey = ?", (prekey_id,))
+
+
+def drop_old_prekeys(tx: sqlite3.Connection, *, replaced_before_s: int, made_before_s: int) -> None:
+    """Delete secrets whose successor has long been published, and those that are too old (§1)."""
+    tx.execute("DELETE FROM prekeys WHERE replaced_s < ? OR made_s < ?", (replaced_before_s, made_before_s))
+
+
+def add_put(
+    tx: sqlite3.Connection,
+    put_id: bytes,
+    *,
+    dsk: bytes,
+    node: str,
+    mailbox: bytes,
+    envelope: bytes,
+    covers: tuple[bytes, int] | None,
+) -> None:
+    """An envelope to leave at a node; ``covers`` names the log and number whose confirmation ends its life."""
+    (made,) = tx.execute("SELECT coalesce(max(made), 0) + 1 FROM puts").fetchone()
+    log, last = covers or (None, None)
+    tx.execute(
+        "INSERT INTO puts (id, dsk, node, mailbox, envelope, log, last, made) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (put_id, dsk, node, mailbox, envelope, log, last, made),
+    )
+
+
+def waiting_puts(tx: sqlite3.Connection, node: str, now_s: int, limit: int) -> list[Waiting]:
+    """The next envelopes no node has accepted, oldest first."""
+    rows = tx.execute(
+        """SELECT id, dsk, mailbox, envelope, log, last, tries FROM puts
+           WHERE node = ? AND NOT stored AND due_s <= ? ORDER BY made LIMIT ?""",
+        (node, now_s, limit),
+    )
+    return [Waiting(*row) for row in rows]
+
+
+def due_puts(tx: sqlite3.Connection, node: str, now_s: int, limit: int) -> list[Waiting]:
+    """Accepted envelopes, still unconfirmed, that are to be asked after."""
+    rows = tx.execute(
+        """SELECT id, dsk, mailbox, envelope, log, last, tries FROM puts
+           WHERE node = ? AND stored AND due_s <= ? ORDER BY made LIMIT ?""",
+        (node, now_s, limit),
+    )
+    return [Waiting(*row) for row in rows]
+
+
+def put_accepted(tx: sqlite3.Connection, put: Waiting, due_s: int) -> None:
+    """The node keeps it. What carries no events needs no more; the rest is asked after from ``due_s``."""
+    if put.log is None:
+        tx.execute("DELETE FROM puts WHERE id = ?", (put.id,))
+    else:
+        tx.execute("UPDATE puts SET stored = 1, tries = tries + 1, due_s = ? WHERE id = ?", (due_s, put.id))
+
+
+def put_refused(tx: sqlite3.Connection, put_id: bytes, due_s: int) -> None:
+    """The node will not take it now; try again from ``due_s``."""
+    tx.execute("UPDATE puts SET tries = tries + 1, due_s = ? WHERE id = ?", (due_s, put_id))
+
+
+def forget_put(tx: sqlite3.Connection, put_id: bytes) -> None:
+    """It will not be sent again under this id."""
+    tx.execute("DELETE FROM puts WHERE id = ?", (put_id,))
+
+
+def forget_covered_puts(tx: sqlite3.Connection, dsk: bytes, log: bytes, end: int) -> None:
+    """The device holds the log up to ``end``: envelopes with no more than that have done their work."""
+    tx.execute("DELETE FROM puts WHERE dsk = ? AND log = ? AND last <= ?", (dsk, log, end))
+
+
+def put_upto(tx: sqlite3.Connection, dsk: bytes, log: bytes) -> tuple[int, int]:
+    """Up to which number a log is on its way to a device by mailbox, and in how many envelopes."""
+    upto, count = tx.execute(
+        "SELECT coalesce(max(last), 0), count(*) FROM puts WHERE dsk = ? AND log = ?", (dsk, log)
+    ).fetchone()
+    return int(upto), int(count)

@@ -1,0 +1,173 @@
+"""One database, one thread that owns it; whoever waits shares one transaction and hears after its fsync."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlite_utils import Database
+
+from ..errors import ChatClosed, HistoryDamaged, HistoryTooNew, HomeInUse, StorageFailed
+from .migrations import SCHEMA_VERSION, migrations
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], T]
+_Entry = tuple[Work[Any], "asyncio.Future[Any]"]
+
+# What one transaction gathers at most: an fsync's cost is shared by many, and nobody waits for thousands.
+GROUP_LIMIT = 128
+
+logger = logging.getLogger(__name__)
+
+
+class Store:
+    """Work is done in the order it was handed in, all of it or none, and is durable when `write` returns."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._queue: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._closed = False
+        self._ready: asyncio.Future[None] = self._loop.create_future()
+        self._finished = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="overfence-history", daemon=True)
+
+    @classmethod
+    async def open(cls, path: Path) -> Store:
+        """Raises `HomeInUse`, `HistoryTooNew`, `HistoryDamaged`, `StorageFailed`; then the file is as it was."""
+        store = cls(path)
+        store._thread.start()
+        await asyncio.shield(store._ready)
+        return store
+
+    async def write(self, work: Work[T]) -> T:
+        """Do ``work`` in a transaction; its result comes after the fsync. What it raises undoes it, alone."""
+        if self._closed:
+            raise ChatClosed("the history is closed")
+        answer: asyncio.Future[T] = self._loop.create_future()
+        self._queue.put((work, answer))
+        return await answer
+
+    async def close(self) -> None:
+        """Finish what was handed in, and close the file."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+        await self._finished.wait()
+
+    def _run(self) -> None:
+        try:
+            connection = _open(self._path)
+        except Exception as error:
+            self._tell(self._ready.set_exception, error)
+            self._tell(self._finished.set)
+            return
+        self._tell(self._ready.set_result, None)
+        going_on = True
+        while going_on:
+            group: list[_Entry] = []
+            entry = self._queue.get()
+            while entry is not None:
+                group.append(entry)
+                if len(group) == GROUP_LIMIT or self._queue.empty():
+                    break
+                entry = self._queue.get()
+            going_on = entry is not None
+            if group:
+                self._tell(_answer, group, _transact(connection, group))
+        connection.close()
+        self._tell(self._finished.set)
+
+    def _tell(self, call: Callable[..., object], *arguments: object) -> None:
+        # The loop may be gone when an embedder drops everything; then nobody waits for an answer.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(call, *arguments)
+
+
+def _answer(group: list[_Entry], results: list[tuple[bool, Any]]) -> None:
+    for (_, answer), (good, result) in zip(group, results, strict=True):
+        if answer.done():
+            continue
+        if good:
+            answer.set_result(result)
+        else:
+            answer.set_exception(result)
+
+
+def _transact(connection: sqlite3.Connection, group: list[_Entry]) -> list[tuple[bool, Any]]:
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        results = [_attempt(connection, work) for work, _ in group]
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        logger.error("a transaction failed: %s", error)
+        if connection.in_transaction:
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+        return [(False, StorageFailed(f"the disk refused it: {error}"))] * len(group)
+    return results
+
+
+def _attempt(connection: sqlite3.Connection, work: Work[Any]) -> tuple[bool, Any]:
+    connection.execute("SAVEPOINT one")
+    try:
+        outcome: tuple[bool, Any] = (True, work(connection))
+    except sqlite3.OperationalError:
+        # A full or failing disk: the whole transaction is in doubt, so it is undone for all.
+        raise
+    except Exception as error:
+        connection.execute("ROLLBACK TO one")
+        outcome = (False, error)
+    connection.execute("RELEASE one")
+    return outcome
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    if (found := _version(path)) > SCHEMA_VERSION:
+        raise HistoryTooNew(found, SCHEMA_VERSION)
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, timeout=1)
+    except sqlite3.Error as error:
+        raise StorageFailed(f"{path}: {error}") from None
+    try:
+        # With it a second process is refused, and the write-ahead log needs no shared memory file.
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("PRAGMA secure_delete = FAST")
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("COMMIT")
+        migrations.apply(Database(connection, execute_plugins=False))
+        # So that the version stands in the file itself, where `_version` reads it.
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    except sqlite3.Error as error:
+        connection.close()
+        code = error.sqlite_errorcode & 0xFF if isinstance(error, sqlite3.OperationalError) else -1
+        if code == sqlite3.SQLITE_BUSY:
+            raise HomeInUse(f"{path.parent} is open in another process") from None
+        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+            raise HistoryDamaged(f"{path}: {error}") from None
+        raise StorageFailed(f"{path}: {error}") from None
+    return connection
+
+
+def _version(path: Path) -> int:
+    """``user_version`` from the file's header, read without SQLite, which would make files beside it."""
+    try:
+        # Made here so that it is 0600 from its first byte; SQLite gives its log file the same mode.
+        path.touch(mode=0o600)
+        with path.open("rb") as file:
+            header = file.read(100)
+    except OSError as error:
+        raise StorageFailed(f"{path}: {error.strerror}") from None
+    if header and not header.startswith(b"SQLite format 3\x00"):
+        raise HistoryDamaged(f"{path} is not a history of Overfence")
+    return int.from_bytes(header[60:64], "big")
