@@ -18,8 +18,9 @@ from typing import Self, TypeVar, assert_never
 from .connect.webrtc import LinkConfig
 from .conversation import UNREAD_LIMIT, Contact, Conversation, Message
 from .delivery import meeting
-from .delivery.exchange import ContactMoved, Exchange, Happening, Heard, NodeMoved, Told, Trouble
+from .delivery.exchange import Exchange
 from .delivery.me import Me
+from .delivery.news import ContactMoved, Happening, Heard, NodeMoved, Published, Told, Trouble
 from .errors import (
     BadEvent,
     BadName,
@@ -52,7 +53,6 @@ T = TypeVar("T")
 
 NAME_LIMIT = 64
 INVITE_LIFE_S = 7 * 24 * 3600
-INVITE_POLL_S = 0.02
 _FACTS = ("profile", "addresses", "devices")
 
 
@@ -74,6 +74,7 @@ class Chat:
         self._contacts: dict[int, Contact] = {}
         self._listeners: dict[int, list[asyncio.Queue[Message | None]]] = {}
         self._events: list[asyncio.Queue[ChatEvent | None]] = []
+        self._awaited: dict[bytes, asyncio.Event] = {}
 
     @classmethod
     def open(
@@ -159,14 +160,16 @@ class Chat:
             raise NoServer("an invite needs a server, and none is configured")
         server = self.server
         invite = await self._write(lambda tx: meeting.make_invite(tx, self._me, server, self._me.now_s + expires_s))
+        published = self._awaited[invite.mailbox] = asyncio.Event()
         self._exchange.errand(server)
         try:
             async with asyncio.timeout(timeout_s):
-                while not await self._read(lambda tx: _is_published(tx, invite)):
-                    await asyncio.sleep(INVITE_POLL_S)
+                await published.wait()
         except TimeoutError:
             await self._write(lambda tx: postbox.close_mailbox(tx, invite.mailbox))
             raise Unreachable(f"the server at {server} cannot be reached, so nobody could use an invite yet") from None
+        finally:
+            del self._awaited[invite.mailbox]
         return invite
 
     async def accept(self, link: str) -> Contact:
@@ -316,6 +319,9 @@ class Chat:
                 self._contact_moved(happening)
             case NodeMoved(url, connected, detail, retry_in_s):
                 self._tell(ServerChanged(url, connected, detail, retry_in_s))
+            case Published(mailbox):
+                if mailbox in self._awaited:
+                    self._awaited[mailbox].set()
             case Trouble(text):
                 self._tell(Notice(text))
             case _:
@@ -372,11 +378,6 @@ def _begin(tx: sqlite3.Connection, identity: Identity, name: str | None, server:
         if contact.state not in (ContactState.REMOVED, ContactState.REFUSED, ContactState.EXPIRED):
             me.keep_up(tx, contact, renamed=chosen != known)
     return me
-
-
-def _is_published(tx: sqlite3.Connection, invite: Invite) -> bool:
-    box = postbox.mailbox(tx, invite.mailbox)
-    return box is not None and box.card_set
 
 
 async def _notify(contact: Contact) -> None:

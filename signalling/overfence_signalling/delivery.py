@@ -78,7 +78,7 @@ class Delivery:
         if follower is None:
             return
         window, reader = follower.window, follower.reader
-        if not follower.reading and window.follows(item.seq) and window.fits(item) and reader.easy:
+        if window.follows(item.seq) and window.fits(item) and reader.easy:
             window.sent(item)
             reader.promise(size_of(item))
             follower.fresh.append(item)

@@ -9,7 +9,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -82,8 +81,8 @@ def test_the_homes_agree_and_a_planted_fault_in_one_is_found(shown: Shown, homes
         ("DELETE FROM events WHERE row = (SELECT max(row) - 7 FROM events WHERE kind = 'text')", "lost"),
         ("UPDATE events SET lamport = lamport + 9 WHERE row = (SELECT max(row) - 7 FROM events)", "misordered"),
         (
-            """INSERT INTO events SELECT 1000000, conv, device, x'0102030405060708', seq, id, lamport, kind, header, body,
-               refused FROM events WHERE row = (SELECT max(row) - 7 FROM events)""",
+            """INSERT INTO events SELECT 1000000, conv, device, x'0102030405060708', seq, id, lamport, kind, header,
+               body, refused FROM events WHERE row = (SELECT max(row) - 7 FROM events)""",
             "duplicated",
         ),
     ):
@@ -158,7 +157,6 @@ def test_a_server_that_dies_is_told_and_everything_is_kept(started: subprocess.P
     assert "FAILED: Server ended by itself" in rest
     folder = re.search(r"homes and logs are in (\S+?)\.\n", rest)
     assert folder and (Path(folder[1]) / "bob" / "history.db").is_file()
-    assert Path(folder[1]).is_relative_to(Path(tempfile.gettempdir())) or "overfence-demo-" in folder[1]
     assert not [pid for pid in pids_in(lines) if is_running(pid)]
 
 

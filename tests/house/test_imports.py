@@ -30,6 +30,7 @@ LAYERS = {
     "delivery": ("delivery", 3),
     "chat": ("chat", 4),
     "conversation": ("chat", 4),
+    "happenings": ("chat", 4),
     "__init__": ("chat", 4),
 }
 SHELL = ("shells", 5)
@@ -43,6 +44,7 @@ PURE = (
     "peer/overfence/history/timeline.py",
     "peer/overfence/history/search.py",
     "peer/overfence/delivery/sync.py",
+    "peer/overfence/delivery/payload.py",
     "peer/overfence/connect/call.py",
     "peer/overfence/connect/sdp.py",
     "peer/overfence/connect/heartbeat.py",
@@ -52,8 +54,8 @@ IMPURE = {"asyncio", "socket", "ssl", "sqlite3", "time", "random", "secrets", "o
 IMPURE |= {"multiprocessing", "aiohttp", "aiortc", "aioice"}
 
 DOORS = {
-    "aiortc": ("peer/overfence/connect/webrtc.py", "peer/overfence/connect/guard.py"),
-    "aioice": ("peer/overfence/connect/webrtc.py", "peer/overfence/connect/guard.py"),
+    "aiortc": ("peer/overfence/connect/association.py",),
+    "aioice": ("peer/overfence/connect/ice.py",),
     "sqlite_utils": (
         "peer/overfence/history/store.py",
         "peer/overfence/history/migrations.py",
@@ -209,8 +211,8 @@ def test_a_planted_wrong_import_is_found_where_it_stands(path: str, source: str,
             PEER + "sealing/card.py",
             "from ..identity import Identity\nfrom ..errors import BadCard\nfrom . import ratchet",
         ),
-        (PEER + "connect/webrtc.py", "import aiortc\nimport aioice"),
-        (PEER + "connect/guard.py", "from aiortc import rtcsctptransport"),
+        (PEER + "connect/association.py", "import aiortc"),
+        (PEER + "connect/ice.py", "from aioice import ice"),
         ("signalling/overfence_signalling/store/sqlite.py", "import sqlite_utils\nfrom .. import limits"),
         ("reliability/overfence_reliability/loss.py", "import math\nfrom .frame import Ack"),
     ],

@@ -112,8 +112,8 @@ async def test_the_hello_proves_which_node_answers(node: Node) -> None:
         (b"\xc1", "malformed"),
     ],
 )
-async def test_the_first_frame_is_a_hello_of_this_version(node: Node, frame: bytes, code: str) -> None:
-    async with Client.to(node, hello=False) as client:
+async def test_the_first_frame_is_a_hello_of_this_version(start: Start, frame: bytes, code: str) -> None:
+    async with start(hello_deadline_s=600) as node, Client.to(node, hello=False) as client:
         await client.ws.send_bytes(frame)
         error = await client.closed()
     assert error is not None and error.code == code
@@ -229,7 +229,8 @@ async def until_alone(client: Client, topic: bytes) -> None:
 
 async def test_a_reader_too_slow_for_its_topics_is_closed_and_the_talker_never_waits(start: Start) -> None:
     topics = [bytes([number]) * 32 for number in range(200)]
-    async with start() as node, Client.to(node) as talker, sluggish(node) as writer:
+    bounds = {"connections_per_network": 2, "heartbeat_s": 600, "write_deadline_s": 600}
+    async with start(**bounds) as node, Client.to(node) as talker, sluggish(node) as writer:
         await greet(writer, *(Enter(ref=1, topic=topic, entry=b"slow") for topic in topics))
         async with asyncio.timeout(PATIENCE_S):
             while not await others(talker, topics[-1]):
@@ -243,6 +244,15 @@ async def test_a_reader_too_slow_for_its_topics_is_closed_and_the_talker_never_w
                 await answer
         assert rounds > 2, "it was closed before it was slow"
         await talker.open(os.urandom(32))
+        async with asyncio.timeout(PATIENCE_S):
+            while not await has_place(node):
+                pass
+
+
+async def has_place(node: Node) -> bool:
+    async with Client.to(node, hello=False) as client:
+        await client.send(ClientHello(version=1, nonce=b"n" * 32))
+        return isinstance(await client.next(Frame), NodeHello)
 
 
 def entering(topic: bytes, entry: bytes, ref: int) -> Enter:

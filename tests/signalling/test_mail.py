@@ -24,7 +24,7 @@ from overfence_signalling import (
     mailbox_address,
 )
 
-from .conftest import Client, Clock, Connect, Start, accepted, refused
+from .conftest import PATIENCE_S, Client, Clock, Connect, Start, accepted, refused
 
 
 def putting(mailbox: bytes, envelope: bytes, ref: int) -> Put:
@@ -145,6 +145,9 @@ async def test_a_ttl_of_zero_passes_or_is_absent_and_is_never_kept(connect: Conn
     (item,) = await owner.items(1)
     assert (item.seq, item.envelope) == (0, b"call")
     await owner.ws.close()
+    async with asyncio.timeout(PATIENCE_S):
+        while accepted(await sender.put(mk, b"gone?", ttl_s=0)) == "passed":
+            pass
     again = await connect()
     assert (await again.open(mk, opened.epoch, 0)).head == 0
 
@@ -209,6 +212,21 @@ async def test_no_more_than_the_window_is_in_flight(connect: Connect, mk: bytes)
     assert seen[-1].envelope == b"live"
 
 
+async def test_live_mail_unacknowledged_stops_at_the_window_too(connect: Connect, mk: bytes) -> None:
+    owner, sender = await connect(), await connect()
+    opened = await owner.open(mk)
+    for _ in range(30):
+        await sender.put(mk, b"x" * 20_000)
+    within = 256 * 1024 // (20_000 + 96)
+    seen = await owner.items(within)
+    await owner.ask(lambda ref: CardGet(ref=ref, mailbox=opened.mailbox))
+    assert not [frame for frame in owner.heard if isinstance(frame, Items)]
+    while len(seen) < 30:
+        await owner.send(Ack(mailbox=opened.mailbox, epoch=opened.epoch, seq=seen[-1].seq))
+        seen.extend((await owner.next(Items)).items)
+    assert [item.seq for item in seen] == list(range(1, 31))
+
+
 async def test_an_owner_in_a_flood_misses_nothing(connect: Connect, mk: bytes) -> None:
     owner = await connect()
     opened = await owner.open(mk)
@@ -235,15 +253,15 @@ async def test_an_owner_in_a_flood_misses_nothing(connect: Connect, mk: bytes) -
         assert [item.envelope[1] for item in items if item.envelope[0] == number] == list(range(150))
 
 
-async def test_an_acknowledgement_too_far_loses_nothing(connect: Connect, mk: bytes) -> None:
+async def test_an_acknowledgement_too_far_or_of_another_epoch_loses_nothing(connect: Connect, mk: bytes) -> None:
     owner, sender = await connect(), await connect()
     opened = await owner.open(mk)
     await sender.put(mk, b"one")
     await owner.items(1)
     await owner.send(Ack(mailbox=opened.mailbox, epoch=opened.epoch, seq=2**53 - 1))
-    await owner.send(Ack(mailbox=opened.mailbox, epoch=opened.epoch ^ 1, seq=1))
     await sender.put(mk, b"two")
     assert [item.envelope for item in await owner.items(1)] == [b"two"]
+    await owner.send(Ack(mailbox=opened.mailbox, epoch=opened.epoch ^ 1, seq=2))
     other = await connect()
     await other.open(mk)
     assert [item.envelope for item in await other.items(1)] == [b"two"]

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
 from .exits import EPILOGUE, Exit, explain
+from .screen import Interrupted
 from .settings import Settings
 
 DEFAULT_PORT = 8400
@@ -37,7 +39,8 @@ app = App(
 # The launcher passes on every token as it stands, `--` included: the command's own parser reads it.
 app.meta.end_of_options_delimiter = ""
 
-_settings = Settings()
+# What the launcher hands each command; not typed, so not parsed.
+Here = Annotated[Settings, Parameter(parse=False)]
 
 
 @app.meta.default
@@ -55,15 +58,75 @@ def launch(
     verbose
         Log to stderr what happens (never what is said, nor to whom), and show tracebacks.
     """
-    global _settings
-    _settings = Settings(home)
-    _settings.verbose = verbose
     log_to_stderr(verbose)
-    command, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=True)
+    command, bound, unparsed = app.parse_args(tokens, exit_on_error=False, print_error=True)
+    if "here" in unparsed:
+        bound.arguments["here"] = Settings(home)
     answer = command(*bound.args, **bound.kwargs)
     if asyncio.iscoroutine(answer):
         answer = asyncio.run(answer)
     return answer if isinstance(answer, int) else Exit.OK
+
+
+@app.command
+async def chat(link: str | None = None, /, *, name: str | None = None, server: str | None = None, here: Here) -> Exit:
+    """Chat. The first time it asks your name and makes an invite link; with somebody's LINK it accepts that.
+
+    Parameters
+    ----------
+    link
+        An invite you were sent.
+    name
+        What others see you as.
+    server
+        A node's address, as in ws://127.0.0.1:8400; else OVERFENCE_SERVER, else what config.toml in the home says.
+    """
+    from .session import Start, run
+
+    return await run(here, Start(link, name, server))
+
+
+@app.command
+async def send(contact: str, text: str, /, *, wait: float | None = None, here: Here) -> Exit:
+    """Send one message; with "-" for the text, what comes on stdin.
+
+    Parameters
+    ----------
+    contact
+        To whom: a name, an id, or how one begins.
+    text
+        What to say; after "--" it may begin with a hyphen.
+    wait
+        Seconds to wait for delivery, and exit with 1 without it. Not given: wait a little, and exit with 0 either way.
+    """
+    from . import once
+
+    return await once.send(here, contact, text, wait)
+
+
+@app.command
+async def history(
+    contact: str | None = None,
+    /,
+    *,
+    limit: int = 50,
+    json: Annotated[bool, Parameter(negative="")] = False,
+    here: Here,
+) -> Exit:
+    """Print the last messages, oldest first: with one contact, or with all.
+
+    Parameters
+    ----------
+    contact
+        With whom: a name, an id, or how one begins.
+    limit
+        How many.
+    json
+        One JSON object a line.
+    """
+    from . import once
+
+    return await once.history(here, contact, limit, json)
 
 
 @app.command
@@ -74,6 +137,7 @@ async def serve(
     data: Path | None = None,
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
+    here: Here,
 ) -> Exit:
     """Run a node: the small server that introduces people and keeps sealed messages for those who are away.
 
@@ -92,7 +156,43 @@ async def serve(
     """
     from . import serve as command
 
-    return await command.run(host, port, data or _settings.home / "node", tls_cert, tls_key)
+    return await command.run(host, port, data or here.home / "node", tls_cert, tls_key)
+
+
+@app.command
+async def demo(*, messages: int = 200, seed: int | None = None, keep: Path | None = None) -> int:
+    """Watch two people and a server in processes of their own, with kills; nothing is lost, nothing doubled.
+
+    Parameters
+    ----------
+    messages
+        How many are sent.
+    seed
+        Repeats a run's choices; each run prints its own.
+    keep
+        A folder for the databases and logs of the run, kept afterwards.
+    """
+    from ..demo import run_demo
+
+    return await run_demo(messages, seed, keep)
+
+
+@app.command(name="dev-chat", show=False)
+def dev_chat(name: str, link: str | None = None, /, *, port: int = DEFAULT_PORT) -> Coroutine[Any, Any, Exit]:
+    """Chat as NAME on this machine; `python3 dev.py chat NAME` calls it.
+
+    Parameters
+    ----------
+    name
+        Who to be; each name has a home of its own in .overfence, or in the folder OVERFENCE_DEV names.
+    link
+        The invite the other terminal printed.
+    port
+        Where the node of this machine listens; it is started if nobody does.
+    """
+    from .dev import run
+
+    return run(name, link, port)
 
 
 def log_to_stderr(verbose: bool) -> None:
@@ -108,11 +208,15 @@ def log_to_stderr(verbose: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; whatever happens is said in one sentence on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that has no ✓ shows something else; it is no reason to stop.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         return int(app.meta(arguments, exit_on_error=False, print_error=True, result_action="return_value") or 0)
     except CycloptsError:
         return Exit.USAGE
-    except (KeyboardInterrupt, asyncio.CancelledError):
+    except (KeyboardInterrupt, Interrupted, asyncio.CancelledError):
         print("overfence: interrupted", file=sys.stderr)
         return Exit.INTERRUPTED
     except BrokenPipeError:
@@ -120,8 +224,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.FAILED
     except Exception as error:
-        if _settings.verbose:
+        if logging.getLogger().isEnabledFor(logging.INFO):
             traceback.print_exc()
-        words, code = explain(error)
+        words, code = explain(first(error))
         print(f"overfence: {words}", file=sys.stderr)
         return code
+
+
+def first(error: Exception) -> Exception:
+    """The error itself, or the first of those that tasks raised together."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -103,19 +104,7 @@ class Mistake:
 
 
 Command = (
-    Nothing
-    | Say
-    | Help
-    | MakeInvite
-    | Accept
-    | Contacts
-    | To
-    | Rename
-    | Remove
-    | History
-    | Search
-    | Quit
-    | Mistake
+    Nothing | Say | Help | MakeInvite | Accept | Contacts | To | Rename | Remove | History | Search | Quit | Mistake
 )
 
 _ALONE: dict[str, Command] = {
@@ -125,7 +114,7 @@ _ALONE: dict[str, Command] = {
     "/remove": Remove(),
     "/quit": Quit(),
 }
-_WITH_WORDS = {
+_WITH_WORDS: dict[str, tuple[Callable[[str], Command], str]] = {
     "/accept": (Accept, "the link you were sent, as in: /accept overfence:…"),
     "/to": (To, "a name, as in: /to Bob"),
     "/rename": (Rename, "the new name, as in: /rename Bob from work"),

@@ -37,8 +37,8 @@ def explain(error: Exception) -> tuple[str, Exit]:
     # Imported here: these bring whole packages, and only a failure needs them.
     import overfence_signalling as node
 
+    from .. import InviteExpired, OwnInvite, identity
     from .. import errors as peer
-    from .. import identity
 
     if isinstance(error, Told):
         return str(error), error.code
@@ -51,6 +51,7 @@ def explain(error: Exception) -> tuple[str, Exit]:
         node.BadTls: ("Check --tls-cert and --tls-key.", Exit.BAD_INPUT),
         node.StorageFailed: ("Check the disk; what was accepted before still holds.", Exit.FAILED),
         peer.HomeInUse: ("Close that one, go on there, or choose another --home.", Exit.IN_USE),
+        peer.NameNeeded: ("Begin with: overfence chat", Exit.BAD_INPUT),
         peer.HistoryTooNew: ("It was left as it is.", Exit.BAD_INPUT),
         peer.HistoryDamaged: ("It was left as it is: restore it, or choose another --home.", Exit.BAD_INPUT),
         peer.StorageFailed: ("Check the disk (is it full?); everything before still holds.", Exit.FAILED),
@@ -62,6 +63,8 @@ def explain(error: Exception) -> tuple[str, Exit]:
         peer.BadName: ("Choose another name.", Exit.BAD_INPUT),
         peer.UnknownContact: ("See whom you know: overfence chat, then /contacts", Exit.BAD_INPUT),
         peer.ContactRemoved: ("Nothing more can be sent there; the history is kept.", Exit.BAD_INPUT),
+        InviteExpired: ("Ask for a new one.", Exit.BAD_INPUT),
+        OwnInvite: ("Send it to somebody.", Exit.BAD_INPUT),
         identity.BadInvite: ("Ask for the link again if need be.", Exit.BAD_INPUT),
         identity.BadKeyFile: ("It was left as it is: restore it, or choose another --home.", Exit.BAD_INPUT),
         identity.KeyFileExposed: ("", Exit.BAD_INPUT),

@@ -17,7 +17,6 @@ class Settings:
 
     def __init__(self, home: Path | None = None) -> None:
         self._home = home
-        self.verbose = False
 
     @property
     def home(self) -> Path:

@@ -32,7 +32,7 @@ UNTICKED_LOOK_BACK = 200
 class Sitting:
     """The screen and the chat behind it, from the first line to the last."""
 
-    def __init__(self, me: Chat, screen: Screen, their_command: str) -> None:
+    def __init__(self, me: Chat, screen: Screen, their_command: str | None) -> None:
         self.me = me
         self.screen = screen
         self.their_command = their_command
@@ -41,7 +41,10 @@ class Sitting:
         self.server = news.Server(me.server)
         self.invite_owed = False
         self.seen: set[bytes] = set()
+        # Name and state as last told: an event that changes neither is no news.
+        self.known: dict[str, tuple[str, str]] = {}
         self.ticked = asyncio.Event()
+        self.delivered = asyncio.Event()
         self._ticks: dict[str, Ticks] = {}
         self._own: asyncio.Queue[tuple[Message, Contact]] = asyncio.Queue()
         screen.status = self._status
@@ -61,6 +64,10 @@ class Sitting:
     def people(self) -> list[Contact]:
         """The contacts that can still be talked to."""
         return [contact for contact in self.me.contacts() if contact.state != "removed"]
+
+    def know(self, contact: Contact) -> None:
+        """The contact is on screen as it is now."""
+        self.known[contact.id] = (contact.name, contact.state)
 
     def turn_to(self, contact: Contact | None) -> None:
         """From here on, lines go to ``contact``."""
@@ -123,7 +130,7 @@ class Sitting:
 
     async def show_own(self) -> None:
         """Shows what was sent, in order, for as long as the sitting lasts."""
-        from .. import NotDelivered
+        from ..errors import NotDelivered
 
         while True:
             message, contact = await self._own.get()

@@ -28,6 +28,11 @@ class Ticks:
     _untold: Said | None = None
     _count: int = 0
 
+    @property
+    def waiting(self) -> int:
+        """How many are known to lack their second tick."""
+        return len(self._waiting)
+
     def say(self, said: Said, *, told: bool) -> None:
         """A message was sent; ``told`` if its second tick was shown together with it."""
         if not told and said.seq > self.upto:

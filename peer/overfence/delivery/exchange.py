@@ -8,12 +8,14 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from overfence_reliability import Run
 from overfence_signalling import Ack, Changes, Items, Put, Snapshot
 
+from ..connect.errors import LinkClosed
 from ..connect.nodes import NodeClient
 from ..connect.webrtc import LinkConfig
 from ..errors import StorageFailed, Unreachable
@@ -25,6 +27,7 @@ from . import incoming, meeting, outgoing
 from .direct import Direct
 from .incoming import Outcome
 from .me import Me
+from .news import ContactMoved, Happening, Heard, NodeMoved, Published, Told, Trouble
 from .payload import Ring, Sdp
 from .postman import Postman
 from .presence import Presence
@@ -40,53 +43,10 @@ TAKE_LIMIT = 64
 # A duplicate is answered with a have at most this often: a replayed message cannot make us chatter (§6).
 DUPLICATE_ANSWER_S = 60.0
 DATE_CHECK_S = 60.0
+# Nodes one peer connects to: what contacts name as theirs cannot make us open connections without end.
+NODES_LIMIT = 32
 
 
-@dataclass(frozen=True)
-class Heard:
-    """Events of a contact that came into order, first to last."""
-
-    contact: int
-    entries: list[logbook.Entry]
-
-
-@dataclass(frozen=True)
-class Told:
-    """A device of a contact has confirmed my log up to ``end``."""
-
-    contact: int
-    end: int
-
-
-@dataclass(frozen=True)
-class ContactMoved:
-    """A contact is new, or its state, name, presence or path is another."""
-
-    row: ContactRow
-    online: bool
-    path: str
-    detail: str
-    pair: tuple[str, str] | None
-
-
-@dataclass(frozen=True)
-class NodeMoved:
-    """A node was reached or lost."""
-
-    url: str
-    connected: bool
-    detail: str
-    retry_in_s: float | None
-
-
-@dataclass(frozen=True)
-class Trouble:
-    """Something a person should know."""
-
-    text: str
-
-
-Happening = Heard | Told | ContactMoved | NodeMoved | Trouble
 _Arrived = tuple[NodeClient, Items] | tuple[bytes, bytes]
 
 
@@ -123,8 +83,7 @@ class Exchange:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 nodes = await self._store.write(self._known_nodes)
-                for url in sorted(nodes):
-                    self._postman(url)
+                self._reach(nodes)
                 await self.refresh()
                 self._spawn(self._take_forever())
                 self._spawn(self._follow_the_date())
@@ -141,23 +100,26 @@ class Exchange:
 
     def errand(self, url: str) -> None:
         """Something new is to be done at a node."""
-        postman = self._postman(url)
-        postman.wake()
-        postman.node.hurry()
+        self._reach({url})
+        if url in self._postmen:
+            self._postmen[url].wake()
+            self._postmen[url].node.hurry()
 
     async def refresh(self, numbers: set[int] | None = None) -> None:
         """Look again at contacts (all, or these): who they are, which devices and nodes they have."""
         rows, devices, nodes = await self._store.write(self._look)
-        for url in sorted(nodes):
-            self._postman(url)
+        self._reach(nodes)
         for device in devices:
             self._meet(device)
         for row in rows:
             if numbers is None or row.id in numbers:
                 self._contacts[row.id] = row
                 self._tell_contact(row.id)
-                self._enter_topics(row)
-                self.wake(row.id)
+                if row.state is ContactState.REMOVED:
+                    self._part(row.id)
+                else:
+                    self._enter_topics(row)
+                    self.wake(row.id)
 
     # ── starting things ───────────────────────────────────────────────────────────────────────────
 
@@ -175,16 +137,27 @@ class Exchange:
             return
         self._tasks.create_task(_outlive(work))
 
-    def _postman(self, url: str) -> Postman:
-        postman = self._postmen.get(url)
-        if postman is None:
-            jitter = random.SystemRandom().random
-            node = NodeClient(url, self, random=self._me.random, jitter=jitter)
-            postman = Postman(node, self._store, self._me, knocked=self._knocked, lapsed=self._lapsed)
-            self._postmen[url] = postman
+    def _reach(self, nodes: set[str]) -> None:
+        """Keep up a connection to each of these nodes, my own server's first."""
+        for url in sorted(nodes, key=lambda url: (url != self._me.server, url)):
+            if url in self._postmen or len(self._postmen) >= NODES_LIMIT:
+                continue
+            node = NodeClient(url, self, random=self._me.random, jitter=random.SystemRandom().random)
+            self._postmen[url] = postman = Postman(
+                node, self._store, self._me, knocked=self._knocked, lapsed=self._lapsed, published=self._published
+            )
             self._spawn(node.run(time.time))
             self._spawn(postman.run())
-        return postman
+
+    def _part(self, contact: int) -> None:
+        for device in self._devices.values():
+            if device.contact == contact:
+                self._spawn(device.direct.drop())
+        for postman in self._postmen.values():
+            self._spawn(self._presence.leave(postman.node, contact))
+
+    def _published(self, mailbox: bytes) -> None:
+        self._publish(Published(mailbox))
 
     def _meet(self, row: people.DeviceRow) -> None:
         if row.dsk in self._devices:
@@ -279,7 +252,8 @@ class Exchange:
             self._spawn(self._devices[dsk].pump.lost())
 
     def _wake_postman(self, url: str) -> None:
-        self._postman(url).wake()
+        if url in self._postmen:
+            self._postmen[url].wake()
 
     def _tell_contact(self, number: int) -> None:
         row = self._contacts.get(number)
@@ -306,12 +280,12 @@ class Exchange:
             return at.node, at.mailbox, seal_envelope(at.key, at.mailbox, self._me.dsk, message, self._me.random)
 
         sealed = await self._store.write(seal)
-        if sealed is None:
+        if sealed is None or sealed[0] not in self._postmen:
             return
         url, mailbox, envelope = sealed
         put_id = self._me.random(16)
         try:
-            await self._postman(url).node.ask(
+            await self._postmen[url].node.ask(
                 lambda ref: Put(ref=ref, mailbox=mailbox, id=put_id, envelope=envelope, ttl_s=0)
             )
         except Unreachable as error:
@@ -340,7 +314,11 @@ class Exchange:
             for arrived in batch:
                 if isinstance(arrived[0], bytes):
                     self._queued[arrived[0]] -= len(arrived[1])
-            await self._take_in(batch)
+            try:
+                await self._take_in(batch)
+            except Exception:
+                # The one way in must stay open, whatever one batch brought.
+                logger.exception("acting on what arrived failed")
 
     async def _take_in(self, batch: list[_Arrived]) -> None:
         direct = frozenset(dsk for dsk, device in self._devices.items() if device.direct.link is not None)
@@ -431,7 +409,9 @@ class Exchange:
             device = self._devices.get(dsk)
             link = device.direct.link if device else None
             if link is not None:
-                link.send(message)
+                # A have that is lost with its link is made anew from the database when it is next owed.
+                with suppress(LinkClosed):
+                    link.send(message)
 
 
 async def _outlive(work: Coroutine[Any, Any, None]) -> None:

@@ -80,6 +80,7 @@ def accept(tx: sqlite3.Connection, me: Me, invite: Invite) -> ContactRow:
         if known.invite != str(invite):
             people.set_contact(tx, known.id, state=ContactState.WAITING, invite=str(invite))
             tx.execute("DELETE FROM devices WHERE contact = ?", (known.id,))
+            me.keep_up(tx, known, renamed=False)
         return people.contact(tx, known.id)
     contact = _new_contact(tx, me, invite.account, ContactState.WAITING, str(invite))
     return contact
@@ -117,7 +118,10 @@ def take_knock(
     if pre is None or invite is None:
         outcome.dropped.append("no handshake where one was to come")
         return
-    if people.device(tx, pre.dsk) is not None:
+    known = people.device(tx, pre.dsk)
+    if known is not None and people.contact(tx, known.contact).state is not ContactState.REMOVED:
+        if invite.guest is None:
+            postbox.bind_invite(tx, box.mailbox, pre.account)
         take_message(tx, me, pre.dsk, message, outcome)
         return
     peer = Device(pre.dsk, pre.dik)
@@ -145,6 +149,7 @@ def take_knock(
     if contact.state is not ContactState.ACCEPTED:
         people.set_contact(tx, contact.id, state=ContactState.ACCEPTED, invite=None)
         contact = people.contact(tx, contact.id)
+    me.keep_up(tx, contact, renamed=False)
     people.put_device(tx, DeviceRow(pre.dsk, pre.dik, contact.id, sessions.encode(), b""), sender_hint(pre.dsk))
     if sessions.topic_secret is not None:
         people.add_topic(tx, contact.id, sessions.topic_secret)

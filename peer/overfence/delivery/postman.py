@@ -56,12 +56,14 @@ class Postman:
         *,
         knocked: Callable[[int], None],
         lapsed: Callable[[bytes], None],
+        published: Callable[[bytes], None],
     ) -> None:
         self.node = node
         self._store = store
         self._me = me
         self._knocked = knocked  # a contact can be written to now
         self._lapsed = lapsed  # a device lacks what a mailbox took but its owner never confirmed
+        self._published = published  # a mailbox can be written to
         self._wake = asyncio.Event()
         self._opened: set[bytes] = set()
         self.fenced: set[bytes] = set()
@@ -102,17 +104,23 @@ class Postman:
         errands = await self._store.write(self._read)
         for box in errands.boxes:
             if box.closing:
-                await self.node.ask(lambda ref, mk=box.mk: Close(ref=ref, mk=mk))  # type: ignore[misc] # mypy: no default in lambdas
-                await self._store.write(lambda tx, at=box.mailbox: postbox.forget_mailbox(tx, at))  # type: ignore[misc] # as above
-            elif box.mailbox not in self._opened and box.mailbox not in self.fenced:
-                await self.node.ask(_open(box))
-                self._opened.add(box.mailbox)
+                await self.node.ask(_close(box))
+                await self._store.write(_is_closed(box))
+        # Together, so that a hundred contacts cost one round trip, not a hundred.
+        await asyncio.gather(*(self._open(box) for box in errands.boxes if not box.closing))
         for box, card, prekey in errands.cards:
             await self.node.ask(_card_set(box, card))
             await self._store.write(_card_is_set(box, prekey))
+            self._published(box.mailbox)
         for contact, invite in errands.knocks:
             await self._knock(contact, invite)
         return await self._put(errands.puts)
+
+    async def _open(self, box: postbox.Mailbox) -> None:
+        if box.mailbox in self._opened or box.mailbox in self.fenced:
+            return
+        await self.node.ask(lambda ref: Open(ref=ref, mk=box.mk, epoch=box.epoch, seq=box.seq))
+        self._opened.add(box.mailbox)
 
     def _read(self, tx: sqlite3.Connection) -> _Errands:
         url, now_s = self.node.url, self._me.now_s
@@ -202,8 +210,12 @@ class Postman:
         return False
 
 
-def _open(box: postbox.Mailbox) -> Callable[[int], Open]:
-    return lambda ref: Open(ref=ref, mk=box.mk, epoch=box.epoch, seq=box.seq)
+def _close(box: postbox.Mailbox) -> Callable[[int], Close]:
+    return lambda ref: Close(ref=ref, mk=box.mk)
+
+
+def _is_closed(box: postbox.Mailbox) -> Callable[[sqlite3.Connection], None]:
+    return lambda tx: postbox.forget_mailbox(tx, box.mailbox)
 
 
 def _card_set(box: postbox.Mailbox, card: bytes) -> Callable[[int], CardSet]:

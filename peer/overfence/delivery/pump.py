@@ -48,12 +48,11 @@ class Pump:
 
     def told(self, run: Run) -> None:
         """The device says what it holds."""
-        if self._progress is None:
-            return
-        self._progress.told(run, now=_now())
-        if self._have_awaited_until is not None:
-            self._have_awaited_until = None
-            self._progress.lost_path()
+        first, self._have_awaited_until = self._have_awaited_until is not None, None
+        if self._progress is not None:
+            self._progress.told(run, now=_now())
+            if first:
+                self._progress.lost_path()
         self.wake()
 
     def link_opened(self) -> None:

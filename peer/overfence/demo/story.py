@@ -28,7 +28,7 @@ LINK_ONLY = 100
 LINK_WITHIN_S = 15.0
 KILL_ATTEMPTS = 5
 SHOWN_CHARACTERS = 48
-PROGRESS_EVERY_S = 2.0
+PROGRESS_EVERY_S = 5.0
 
 
 async def run_demo(messages: int = 200, seed: int | None = None, keep: Path | None = None) -> int:
@@ -211,6 +211,7 @@ class Story:
             await self._agree()
             self._by_link_alone = all(one.pair for one in self._people)
             self._say(f"{LINK_ONLY} ✓✓ without any server")
+        await self._stage.until(lambda: not any(one.connected for one in self._people), "both to notice it is gone")
         await server.start()
         self._say(f"the server is back at {server.url} (pid {server.pid})")
         await self._stage.until(lambda: all(one.connected for one in self._people), "both to find the server again")

@@ -5,19 +5,29 @@ from __future__ import annotations
 import runpy
 import sqlite3
 import sys
+from typing import Any
+
+_connect = sqlite3.connect
 
 
 class Unsynced(sqlite3.Connection):
-    """Turns every other wish for durability into OFF."""
+    """Turns every wish for durability into OFF."""
 
-    def execute(self, sql: str, *arguments: object) -> sqlite3.Cursor:  # type: ignore[override]  # any call's arguments are passed on
+    def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
         if sql.replace(" ", "").lower().startswith("pragmasynchronous="):
             sql = "PRAGMA synchronous = OFF"
-        return super().execute(sql, *arguments)  # type: ignore[arg-type]  # as above
+        return super().execute(sql, *arguments)
+
+
+def connect(
+    *arguments: Any, factory: type[sqlite3.Connection] = sqlite3.Connection, **named: Any
+) -> sqlite3.Connection:
+    """As `sqlite3.connect`, whatever class was asked for."""
+    unsynced = type("Unsynced", (Unsynced, factory) if factory is not sqlite3.Connection else (Unsynced,), {})
+    return _connect(*arguments, factory=unsynced, **named)
 
 
 if __name__ == "__main__":
-    _connect = sqlite3.connect
-    sqlite3.connect = lambda *rest, **named: _connect(*rest, **{"factory": Unsynced, **named})  # type: ignore[assignment]  # the point of this file
+    sqlite3.connect = connect
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -95,6 +95,14 @@ def test_something_else_is_no_invite(text: str) -> None:
     assert reason_of(text) is InviteFault.NOT_AN_INVITE
 
 
+@pytest.mark.parametrize("path", ["", "a", "ab"])
+def test_the_spare_bits_of_the_last_character_are_no_room_for_a_second_spelling(path: str) -> None:
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    link = str(replace(INVITE, node="ws://node.example.org/" + path))
+    other = alphabet[(alphabet.index(link[-1]) + 1) % 64]
+    assert reason_of(link[:-1] + other) is InviteFault.DAMAGED
+
+
 def test_an_invite_of_a_newer_version_says_so_only_if_whole() -> None:
     body = b"\x02a later layout"
     whole = base64.urlsafe_b64encode(body + H(L("invite") + body)[:4]).decode().rstrip("=")

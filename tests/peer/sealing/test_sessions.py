@@ -300,6 +300,11 @@ def test_a_session_that_sends_again_lives_on(pair: Pair) -> None:
         pair.now_s += SESSION_LIFE_S - DAY_S
         assert pair.tell(ada, b"back on the first").sid == first
         assert pair.tell(bob, b"back on the first").sid == first
+    late = pair.say(ada, b"late")
+    pair.begin(ada)
+    third = pair.hear(bob, pair.offer(ada, b"renewed again")).sid
+    assert pair.tell(bob, b"moved again").sid == pair.tell(ada, b"moved again").sid == third
+    assert pair.hear(bob, late).payload == b"late"
 
 
 def test_a_new_session_stays_though_five_others_have_higher_epochs(pair: Pair) -> None:

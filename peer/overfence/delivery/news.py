@@ -1,0 +1,62 @@
+"""What delivery tells the public API: a closed union."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..history.logbook import Entry
+from ..history.people import ContactRow
+
+
+@dataclass(frozen=True)
+class Heard:
+    """Events of a contact that came into order, first to last."""
+
+    contact: int
+    entries: list[Entry]
+
+
+@dataclass(frozen=True)
+class Told:
+    """A device of a contact has confirmed my log up to ``end``."""
+
+    contact: int
+    end: int
+
+
+@dataclass(frozen=True)
+class ContactMoved:
+    """A contact is new, or its state, name, presence or path is another."""
+
+    row: ContactRow
+    online: bool
+    path: str
+    detail: str
+    pair: tuple[str, str] | None
+
+
+@dataclass(frozen=True)
+class NodeMoved:
+    """A node was reached or lost."""
+
+    url: str
+    connected: bool
+    detail: str
+    retry_in_s: float | None
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something a person should know."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """A mailbox of mine has its card at its node, and can be written to."""
+
+    mailbox: bytes
+
+
+Happening = Heard | Told | ContactMoved | NodeMoved | Trouble | Published
