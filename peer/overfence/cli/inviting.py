@@ -22,14 +22,14 @@ async def invite(sitting: Sitting) -> None:
         sitting.invite_owed = True
         raise
     link, say = str(made), sitting.screen.say
+    if sitting.their_command is not None:
+        sitting.tell("In a second terminal, type:")
+        say(f"\n  {sitting.their_command} '{link}'\n")
+        return
     sitting.tell(f"Send this link to the one person you want to talk to. It works once, for {span(LIFE_S)}:")
     say(f"\n{link}\n")
     if sitting.screen.interactive:
         code = made.qr()
         if max(map(len, code.splitlines())) < shutil.get_terminal_size().columns:
             say(code)
-    if sitting.their_command is None:
-        sitting.tell("They type: overfence chat, and after it the link, in one line")
-    else:
-        sitting.tell("In a second terminal, type:")
-        say(f"\n  {sitting.their_command} '{link}'\n")
+    sitting.tell("They type: overfence chat, and after it the link, in one line")

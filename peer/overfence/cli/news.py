@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .lines import counted, span
@@ -52,13 +52,12 @@ class Server:
     url: str | None
     connected: bool | None = None
     retry_in_s: float | None = None
-    _told: tuple[bool, str] | None = field(default=None, repr=False)
 
     def change(self, url: str, connected: bool, detail: str, retry_in_s: float | None) -> str | None:
         """The line this change is worth, or None if it only says again what was said."""
+        before = (self.url, self.connected)
         self.url, self.connected, self.retry_in_s = url, connected, retry_in_s
-        before, self._told = self._told, (connected, "" if connected else detail)
-        if self._told == before:
+        if before == (url, connected):
             return None
         if connected:
             return f"connected to the server {shown(url)}"

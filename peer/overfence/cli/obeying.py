@@ -98,9 +98,10 @@ async def _with_current(sitting: Sitting, command: c.Say | c.Rename | c.Remove |
 
 async def accept(sitting: Sitting, link: str) -> None:
     """Become a contact of whoever made the link, and turn to them."""
+    before = set(sitting.known)
     contact = await sitting.me.accept(link)
     # A new one is announced by the event.
-    if contact.id in sitting.known:
+    if contact.id in before:
         sitting.tell(news.state(sitting.who(contact), contact))
     sitting.turn_to(contact)
 

@@ -132,6 +132,7 @@ class TerminalScreen:
         self._colours = not os.environ.get("NO_COLOR")
         self._waiting: list[str] = []
         self._writing: asyncio.Future[None] | None = None
+        self._unfinished = False
         # The typed line goes when it is sent: it comes back as a line of the conversation, with its time and tick.
         self._session: PromptSession[str] = PromptSession(
             message=lambda: self.prompt,
@@ -150,15 +151,19 @@ class TerminalScreen:
             self._writing = asyncio.ensure_future(run_in_terminal(self._write))
 
     async def read(self, unsent: str = "") -> str | None:
+        self._unfinished = True
         try:
-            return await self._session.prompt_async(default=unsent, handle_sigint=False, set_exception_handler=False)
+            line = await self._session.prompt_async(default=unsent, handle_sigint=False, set_exception_handler=False)
         except EOFError:
             return None
         except KeyboardInterrupt:
             raise Interrupted from None
+        self._unfinished = False
+        return line
 
     def typed(self) -> str:
-        return self._session.default_buffer.text
+        # A line that was sent stays in the buffer until the next prompt.
+        return self._session.default_buffer.text if self._unfinished else ""
 
     def refresh(self) -> None:
         self._session.app.invalidate()

@@ -1,0 +1,23 @@
+"""The benchmark's node, in a process of its own. `post.py DATA`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from orders import orders, report
+from overfence_signalling import Node, NodeConfig
+
+
+async def serve(data: Path) -> None:
+    """Until told to quit."""
+    async with Node.open(NodeConfig(data=data)) as node:
+        report("ready")
+        report("serving", url=node.url)
+        async for _ in orders():
+            pass
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(Path(sys.argv[1])))
