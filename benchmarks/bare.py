@@ -7,7 +7,8 @@ from typing import Any
 
 import aioice.ice
 from aiortc import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
-from orders import Tally, Window, now, orders, report, text_of
+
+from .orders import Tally, Window, now, orders, report, text_of
 
 # It leaves loopback out by itself; this is a process of its own, so nobody else's aioice is changed.
 aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: ["127.0.0.1"]

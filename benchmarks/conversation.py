@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -20,8 +21,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import figures
-from crew import Crew, Member
+# Run as a script, it finds the others as the modules of this folder that they are.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks import figures
+from benchmarks.crew import Crew, Member
 
 SIZE_BYTES = 200
 WINDOW = 64
@@ -53,7 +57,7 @@ class Turn:
 
     connect_s: float
     lone_s: list[float]
-    messages_per_s: float
+    burst: Burst
 
 
 async def lone(sender: Member, receiver: Member, count: int) -> list[float]:
@@ -66,14 +70,25 @@ async def lone(sender: Member, receiver: Member, count: int) -> list[float]:
     return [at - sent_at for at, sent_at in zip(arrived["at"], paced["sent_at"], strict=True)]
 
 
-async def burst(sender: Member, receiver: Member, count: int) -> float:
-    """Messages a second, from before the first send to the last one's arrival."""
+@dataclass(frozen=True)
+class Burst:
+    """What a burst gave: its rate, from before the first send to the last arrival, and both ends' processor time."""
+
+    messages_per_s: float
+    sender_cpu_us: float
+    receiver_cpu_us: float
+
+
+async def burst(sender: Member, receiver: Member, count: int) -> Burst:
+    """As fast as the window lets the sender."""
     receiver.tell("expect", count=count, each=False)
     await receiver.hear("expecting")
+    before = [end.cpu_s() for end in (sender, receiver)]
     sender.tell("burst", count=count, window=WINDOW, size=SIZE_BYTES)
     arrived = await receiver.hear("arrived", within_s=30 + count / 100)
     sent = await sender.hear("burst")
-    return float(count / (arrived["last_at"] - sent["began_at"]))
+    used_us = [1e6 * (end.cpu_s() - begun) / count for end, begun in zip((sender, receiver), before, strict=True)]
+    return Burst(count / (arrived["last_at"] - sent["began_at"]), *used_us)
 
 
 async def connected(ada: Member, bob: Member) -> float:
@@ -84,13 +99,13 @@ async def connected(ada: Member, bob: Member) -> float:
 
 async def node(crew: Crew) -> str:
     """A node that serves; its address."""
-    post = await crew.start("node", "post.py", str(crew.folder / "node"))
+    post = await crew.start("node", "post", str(crew.folder / "node"))
     return str((await post.hear("serving"))["url"])
 
 
 async def person(crew: Crew, name: str, server: str) -> Member:
     """A person at home."""
-    return await crew.start(name, "person.py", str(crew.folder / name), name, server)
+    return await crew.start(name, "person", str(crew.folder / name), name, server)
 
 
 async def acquainted(crew: Crew, server: str) -> tuple[Member, Member, float, float]:
@@ -120,7 +135,7 @@ async def ours(folder: Path, scale: Scale) -> tuple[Turn, float]:
 async def bare(folder: Path, scale: Scale) -> Turn:
     """One repeat of bare aiortc, its descriptions carried by us."""
     async with Crew.gather(folder) as crew:
-        ada, bob = await crew.start("ada", "bare.py"), await crew.start("bob", "bare.py")
+        ada, bob = await crew.start("ada", "bare"), await crew.start("bob", "bare")
         ada.tell("offer")
         offer = await ada.hear("offer")
         bob.tell("answer", sdp=offer["sdp"])
@@ -150,7 +165,7 @@ async def memory(folder: Path, scale: Scale) -> dict[str, Any]:
         "few_mb": rounded(after_few),
         "many_mb": rounded(after_many),
         "growth_mb": rounded({name: after_many[name] - after_few[name] for name in people}),
-        "messages_per_s": [round(rate_few), round(rate_many)],
+        "messages_per_s": [round(rate_few.messages_per_s), round(rate_many.messages_per_s)],
         "disk_bytes_per_message": rounded({"sender": homes["ada"], "receiver": homes["bob"]}),
     }
 
@@ -228,7 +243,9 @@ def figures_of(turns: list[Turn]) -> dict[str, Any]:
     return {
         "connect_ms": figures.spread([1000 * turn.connect_s for turn in turns]),
         "send_ms": figures.latencies([took_s for turn in turns for took_s in turn.lone_s]),
-        "messages_per_s": figures.spread([turn.messages_per_s for turn in turns]),
+        "messages_per_s": figures.spread([turn.burst.messages_per_s for turn in turns]),
+        "sender_cpu_us_per_message": figures.spread([turn.burst.sender_cpu_us for turn in turns]),
+        "receiver_cpu_us_per_message": figures.spread([turn.burst.receiver_cpu_us for turn in turns]),
     }
 
 
@@ -267,7 +284,10 @@ def go_inside() -> None:
     alone = ["sh", "-c", 'ip link set lo up && exec "$@"', "sh", sys.executable, *sys.argv]
     rights = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     # Tried first: after exec there is no way back.
-    if os.spawnvp(os.P_WAIT, unshare, [unshare, *rights, "--net", "ip", "link", "set", "lo", "up"]) == 0:
+    tried = subprocess.run(
+        [unshare, *rights, "--net", "ip", "link", "set", "lo", "up"], capture_output=True, check=False
+    )
+    if tried.returncode == 0:
         os.environ[INSIDE] = "1"
         os.execv(unshare, [unshare, *rights, "--net", *alone])  # noqa: S606 (our own command again)
 

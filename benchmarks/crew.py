@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable
@@ -11,7 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[1]
 # The longest report lists the times of one phase's messages.
 LINE_LIMIT_BYTES = 1 << 24
 STOP_WITHIN_S = 20.0
@@ -79,6 +80,11 @@ class Member:
                 return 1024 * int(line.split()[1])
         raise Silent(f"{self.name} has no memory to measure")
 
+    def cpu_s(self) -> float:
+        """Processor time it has used, of all its threads. A busy machine changes it less than it changes the clock."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     async def _read(self) -> None:
         assert self._process.stdout is not None
         while line := await self._process.stdout.readline():
@@ -106,7 +112,7 @@ class Crew:
     @asynccontextmanager
     async def gather(cls, folder: Path) -> AsyncIterator[Crew]:
         """At the end of the block every process of the crew is gone."""
-        folder.mkdir(parents=True, exist_ok=True)
+        os.makedirs(folder)
         crew = cls(folder)
         try:
             yield crew
@@ -115,11 +121,12 @@ class Crew:
                 await asyncio.shield(member.end())
 
     async def start(self, name: str, script: str, *arguments: str) -> Member:
-        """Run one of the scripts beside this one, and return once it says it is ready."""
+        """Run one of the modules beside this one, and return once it says it is ready."""
         log = self.folder / f"{name}.log"
         with log.open("ab") as errors:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, str(HERE / script), *arguments),
+                *(sys.executable, "-m", f"benchmarks.{script}", *arguments),
+                cwd=ROOT,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=errors,

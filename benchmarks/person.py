@@ -6,8 +6,9 @@ import asyncio
 import sys
 from typing import Any
 
-from orders import Tally, Window, now, orders, report, text_of
 from overfence import Chat, Contact, ContactAdded, Conversation, Delivered, PathChanged, PresenceChanged
+
+from .orders import Tally, Window, now, orders, report, text_of
 
 
 class Person:
@@ -51,9 +52,7 @@ class Person:
             case "pace":
                 self._tasks.append(self._group.create_task(self._pace(order["count"], order["every_s"], order["size"])))
             case "burst":
-                self._tasks.append(
-                    self._group.create_task(self._burst(order["count"], order["window"], order["size"]))
-                )
+                self._tasks.append(self._group.create_task(self._burst(order["count"], order["window"], order["size"])))
 
     async def _watch(self) -> None:
         async for event in self._me.events():

@@ -6,8 +6,9 @@ import asyncio
 import sys
 from pathlib import Path
 
-from orders import orders, report
 from overfence_signalling import Node, NodeConfig
+
+from .orders import orders, report
 
 
 async def serve(data: Path) -> None:

@@ -125,9 +125,9 @@ class Topics:
             here = self._topics[topic]
             everything = here.news(here.told)
             alike: dict[frozenset[int], list[int]] = {}
-            for number, member in here.members.items():
+            for member in here.members.values():
                 # Almost everyone lacks the whole batch; who entered within it, or changed, lacks less.
-                news = everything if member.told <= here.told else here.news(member.told) - {number}
+                news = everything if member.told <= here.told else here.news(member.told)
                 if news:
                     alike.setdefault(news, []).append(member.connection)
             pages = {news: _change_pages(topic, here, news) for news in alike}

@@ -36,6 +36,7 @@ from overfence_signalling import (
 PATIENCE_S = 15.0
 DAY_S = 86_400
 F = TypeVar("F", bound=Frame)
+T = TypeVar("T")
 
 
 class Clock:
@@ -94,7 +95,7 @@ class Client:
         answer: asyncio.Future[NodeFrame] = asyncio.get_running_loop().create_future()
         self._asked[self._ref] = answer
         await self.ws.send_bytes(encode(make(self._ref)))
-        return asyncio.wait_for(answer, PATIENCE_S)
+        return in_time(answer)
 
     async def open(self, mk: bytes, epoch: int = 0, seq: int = 0) -> Opened:
         answer = await self.ask(lambda ref: Open(ref=ref, mk=mk, epoch=epoch, seq=seq))
@@ -129,7 +130,7 @@ class Client:
 
     async def closed(self) -> Error | None:
         """Wait for the end, and return the error that was said before it."""
-        await asyncio.wait_for(self.over.wait(), PATIENCE_S)
+        await in_time(self.over.wait())
         return self.last_error
 
     async def _listen(self) -> None:
@@ -148,6 +149,12 @@ class Client:
         finally:
             self.over.set()
             self._arrived.set()
+
+
+async def in_time(answer: Awaitable[T]) -> T:
+    # Not `wait_for`: before Python 3.12 it may swallow a cancellation.
+    async with asyncio.timeout(PATIENCE_S):
+        return await answer
 
 
 Connect = Callable[[], Awaitable[Client]]

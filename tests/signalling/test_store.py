@@ -26,7 +26,8 @@ async def answer(submit: Callable[[Callable[[Any], None]], None]) -> object:
     """What the store says to one request."""
     future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
     submit(future.set_result)
-    return await asyncio.wait_for(future, 10)
+    async with asyncio.timeout(10):
+        return await future
 
 
 async def put(store: Store, put_id: bytes, envelope: bytes = b"", *, day: int = 0, ttl_days: int = 5) -> object:

@@ -12,6 +12,7 @@ HISTORY_LIMIT = 10_000
 
 HELP = """\
 Type, and Enter sends. A line that begins with / is a command; begin with // to send one slash.
+  /help             this
   /invite           a link that makes whoever you send it to your contact (once)
   /accept LINK      become a contact of whoever sent you the link
   /contacts         whom you know, and who is there

@@ -17,6 +17,7 @@ from .session import run as run_session
 from .settings import Settings
 
 FOLDER = ".overfence"
+NODE = "node"
 PROBE_S = 1.0
 NODE_START_S = 20.0
 PROBE_EVERY_S = 0.05
@@ -25,7 +26,7 @@ PROBE_EVERY_S = 0.05
 def run(name: str, link: str | None, port: int) -> Coroutine[Any, Any, Exit]:
     """A chat as ``name``, to be awaited; the first on this machine brings up the node at once."""
     folder = Path(os.environ.get("OVERFENCE_DEV") or FOLDER).absolute()
-    if not name.isprintable() or name.startswith(".") or set(name) & set("/\\"):
+    if not name.isprintable() or name.startswith(".") or name == NODE or set(name) & set("/\\"):
         raise Told(f"{name!r} names a folder here, too: use letters and digits.", Exit.BAD_INPUT)
     server = find_or_start_node(folder, port)
     other = "bob" if name.casefold() != "bob" else "ada"
@@ -39,7 +40,7 @@ def find_or_start_node(folder: Path, port: int) -> str:
     if is_live(port):
         print(f"using the node at {url}", flush=True)
         return url
-    data = folder / "node"
+    data = folder / NODE
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     log = data / "node.log"
     command = [sys.executable, "-m", "overfence", "serve", "--port", str(port), "--data", str(data)]

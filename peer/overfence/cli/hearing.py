@@ -36,6 +36,7 @@ class Hearing:
         self._running: list[asyncio.Task[None]] = []
         # What arrives waits until the past is on screen.
         self._past_shown = asyncio.Event()
+        sitting.welcome = self._welcome
 
     async def begin(self) -> None:
         """Listen; what is heard waits for `past_is_shown`."""
@@ -76,6 +77,9 @@ class Hearing:
         sitting = self._sitting
         match event:
             case ContactAdded(contact):
+                await self._welcome(contact)
+            case ContactChanged(contact) if contact.id not in sitting.known:
+                # Removed once, and back by a new invite.
                 await self._welcome(contact)
             case ContactChanged(contact):
                 self._tell_change(contact)

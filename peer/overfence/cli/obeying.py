@@ -98,11 +98,11 @@ async def _with_current(sitting: Sitting, command: c.Say | c.Rename | c.Remove |
 
 async def accept(sitting: Sitting, link: str) -> None:
     """Become a contact of whoever made the link, and turn to them."""
-    before = set(sitting.known)
     contact = await sitting.me.accept(link)
-    # A new one is announced by the event.
-    if contact.id in before:
+    if contact.id in sitting.known:
         sitting.tell(news.state(sitting.who(contact), contact))
+    else:
+        await sitting.welcome(contact)
     sitting.turn_to(contact)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from datetime import date, datetime
 from pathlib import Path
@@ -43,6 +43,8 @@ class Sitting:
         self.seen: set[bytes] = set()
         # Name and state as last told: an event that changes neither is no news.
         self.known: dict[str, tuple[str, str]] = {}
+        # What is to be done about somebody new; `Hearing` knows.
+        self.welcome: Callable[[Contact], Awaitable[None]] = _ignore
         self.ticked = asyncio.Event()
         self.delivered = asyncio.Event()
         self._ticks: dict[str, Ticks] = {}
@@ -197,6 +199,10 @@ class Sitting:
         kept = await asyncio.to_thread(save, home, Draft(self.current.id if self.current else "", typed))
         if kept:
             self.tell(f"Your unfinished line is kept for the next start: “{brief(typed)}”")
+
+
+async def _ignore(_contact: Contact) -> None:
+    return None
 
 
 def said(message: Message) -> Said:

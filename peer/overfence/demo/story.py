@@ -93,7 +93,7 @@ class Story:
             await self._come_back(victim)
             await self._talk(self._messages)
             await self._without_server()
-            await self._part()
+            await self._part(victim)
 
     # ── the acts ──────────────────────────────────────────────────────────────────────────────────
 
@@ -139,9 +139,7 @@ class Story:
         shown_at = time.monotonic()
         while (done := self._handed_over()) < upto:
             actor = self._draw.choice(self._people)
-            await self._stage.until(
-                lambda: sum(one.in_flight for one in self._people) < WINDOW, "messages to be delivered"
-            )
+            await self._room(WINDOW - 1)
             actor.say()
             if time.monotonic() - shown_at > PROGRESS_EVERY_S:
                 shown_at = time.monotonic()
@@ -170,6 +168,7 @@ class Story:
         enough = first + self._draw.randint(0, size // 2)
         self._stage.doom = victim, lambda: victim.last_delivered >= enough and bool(victim.undelivered)
         for _ in range(KILL_ATTEMPTS):
+            await self._room(0)
             for _ in range(size):
                 victim.say()
                 if victim.in_flight % 3 == 0:
@@ -205,6 +204,8 @@ class Story:
         await server.stop(signal.SIGTERM)
         self._say(f"the server is stopped (SIGTERM); {LINK_ONLY} more, by the link alone")
         for number in range(LINK_ONLY):
+            if self._pair:
+                await self._room(WINDOW - 1)
             self._people[number % 2].say()
         await self._stage.until(lambda: not any(one.waiting for one in self._people), "messages to be stored")
         if self._pair:
@@ -216,8 +217,11 @@ class Story:
         self._say(f"the server is back at {server.url} (pid {server.pid})")
         await self._stage.until(lambda: all(one.connected for one in self._people), "both to find the server again")
 
-    async def _part(self) -> None:
+    async def _part(self, victim: Actor) -> None:
         await self._agree()
+        survivor = self._other(victim)
+        said = {place + 1 for place in victim.book.acknowledged}
+        await self._stage.until(lambda: survivor.heard >= said, f"{survivor.name} to hear all that {victim.name} said")
         self._say("both hold everything the other said")
         for actor in self._people:
             actor.order(s.Quit())
@@ -286,6 +290,10 @@ class Story:
             for actor in self._people:
                 actor.check()
         return all(one.pair for one in self._people)
+
+    async def _room(self, most: int) -> None:
+        """Return when at most so many texts are on their way."""
+        await self._stage.until(lambda: sum(one.in_flight for one in self._people) <= most, "messages to be delivered")
 
     async def _agree(self) -> None:
         for actor in self._people:

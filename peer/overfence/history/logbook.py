@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from overfence_reliability import Run, ranges
 
 from ..errors import BadEvent
-from .event import Content, Event, Text
+from .event import LAMPORT_LIMIT, Content, Event, Text
 from .log import Verdict, extend, judge
 from .search import fts_query
 
@@ -63,7 +63,7 @@ def append(
         conv=conv,
         device=device,
         log=log,
-        lamport=lamport + 1,
+        lamport=min(LAMPORT_LIMIT, lamport + 1),
         at_ms=at_ms,
         kind=kind,
         content=content,

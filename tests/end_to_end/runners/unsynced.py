@@ -28,6 +28,6 @@ def connect(
 
 
 if __name__ == "__main__":
-    sqlite3.connect = connect
+    sqlite3.connect = connect  # type: ignore[assignment]  # not every overload is spelled out
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -1,0 +1,1 @@
+"""What Overfence costs, measured: `conversation.py` is the one to run."""
