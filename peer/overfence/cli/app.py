@@ -36,8 +36,6 @@ app = App(
     version_flags=["--version"],
     result_action="return_value",
 )
-# The launcher passes on every token as it stands, `--` included: the command's own parser reads it.
-app.meta.end_of_options_delimiter = ""
 
 # What the launcher hands each command; not typed, so not parsed.
 Here = Annotated[Settings, Parameter(parse=False)]
@@ -45,9 +43,10 @@ Here = Annotated[Settings, Parameter(parse=False)]
 
 @app.meta.default
 def launch(
-    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    *,
     home: Annotated[Path | None, Parameter(env_var="OVERFENCE_HOME")] = None,
     verbose: Annotated[bool, Parameter(name=["--verbose", "-v"], negative="")] = False,
+    rest: Annotated[Sequence[str], Parameter(parse=False)],
 ) -> int:
     """Run a command.
 
@@ -59,7 +58,7 @@ def launch(
         Log to stderr what happens (never what is said, nor to whom), and show tracebacks.
     """
     log_to_stderr(verbose)
-    command, bound, unparsed = app.parse_args(tokens, exit_on_error=False, print_error=True)
+    command, bound, unparsed = app.parse_args(rest, exit_on_error=False, print_error=True)
     if "here" in unparsed:
         bound.arguments["here"] = Settings(home)
     answer = command(*bound.args, **bound.kwargs)
@@ -213,7 +212,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        return int(app.meta(arguments, exit_on_error=False, print_error=True, result_action="return_value") or 0)
+        everywhere, rest = divide(sys.argv[1:] if arguments is None else arguments)
+        _, bound, _ = app.meta.parse_args(everywhere, exit_on_error=False, print_error=True)
+        return launch(*bound.args, **bound.kwargs, rest=rest)
     except CycloptsError:
         return Exit.USAGE
     except (KeyboardInterrupt, Interrupted, asyncio.CancelledError):
@@ -229,6 +230,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         words, code = explain(first(error))
         print(f"overfence: {words}", file=sys.stderr)
         return code
+
+
+def divide(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The options that may stand anywhere, and the rest as it is. Only whole words count: "-vote" is no "-v"."""
+    everywhere: list[str] = []
+    rest: list[str] = []
+    left = list(arguments)
+    while left and left[0] != "--":
+        word = left.pop(0)
+        if word == "--home":
+            everywhere += [word, *left[:1]]
+            del left[:1]
+        elif word in ("-v", "--verbose") or word.startswith("--home="):
+            everywhere.append(word)
+        else:
+            rest.append(word)
+    return everywhere, rest + left
 
 
 def first(error: Exception) -> Exception:

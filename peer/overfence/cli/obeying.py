@@ -98,8 +98,10 @@ async def _with_current(sitting: Sitting, command: c.Say | c.Rename | c.Remove |
 
 async def accept(sitting: Sitting, link: str) -> None:
     """Become a contact of whoever made the link, and turn to them."""
+    # Looked at first: a new one's event may be told before this goes on.
+    before = set(sitting.known)
     contact = await sitting.me.accept(link)
-    if contact.id in sitting.known:
+    if contact.id in before:
         sitting.tell(news.state(sitting.who(contact), contact))
     else:
         await sitting.welcome(contact)

@@ -133,6 +133,7 @@ async def _sit(sitting: Sitting, home: Path, link: str | None) -> Exit:
 
 
 async def _do(sitting: Sitting, hearing: Hearing, home: Path, link: str | None) -> Exit:
+    sitting.refresh()
     unsent = await _resume(sitting, home)
     hearing.past_is_shown()
     try:

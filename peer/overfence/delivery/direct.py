@@ -22,7 +22,7 @@ LAST_RECALL_S = 60.0
 class Direct:
     """At most one link to one device at a time; a dead one is followed by a fresh one while the device is in sight.
 
-    `say` delivers a call's item by mailbox, for the moment only. `received` and `changed` are called on the loop.
+    `say` delivers a call's item by mailbox, now or never, and tells which. `received` and `changed` are called on the loop.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Direct:
         random: Callable[[int], bytes],
         jitter: Callable[[], float],
         spawn: Callable[[Coroutine[Any, Any, None]], object],
-        say: Callable[[Sdp | Ring], Coroutine[Any, Any, None]],
+        say: Callable[[Sdp | Ring], Coroutine[Any, Any, bool]],
         received: Callable[[bytes], None],
         changed: Callable[[str], None],
     ) -> None:
@@ -95,7 +95,7 @@ class Direct:
                 if offer is not None:
                     self._spawn(self._answer(self._fresh(offer.call), offer))
             case Action.RING:
-                self._spawn(self._say(Ring()))
+                self._spawn(self._ring())
             case Action.DROP:
                 self._drop()
             case _:
@@ -129,17 +129,25 @@ class Direct:
         if link is not None:
             self._spawn(link.close())
 
+    async def _ring(self) -> None:
+        # One that gets lost is followed by another.
+        await self._say(Ring())
+
     async def _offer(self, link: Link) -> None:
         try:
-            await self._say(Sdp(self._call_id, "offer", await link.offer()))
-            await self._open(link)
+            if await self._say(Sdp(self._call_id, "offer", await link.offer())):
+                await self._open(link)
+            else:
+                await link.close()  # nobody there yet: soon again, by the back-off
         except (LinkFailed, OutOfTurn) as error:
             logger.info("a call failed: %s", error)
 
     async def _answer(self, link: Link, offer: Sdp) -> None:
         try:
-            await self._say(Sdp(offer.call, "answer", await link.answer(offer.text)))
-            await self._open(link)
+            if await self._say(Sdp(offer.call, "answer", await link.answer(offer.text))):
+                await self._open(link)
+            else:
+                await link.close()
         except (BadSdp, LinkFailed, OutOfTurn) as error:
             logger.info("an answered call failed: %s", error)
             await link.close()

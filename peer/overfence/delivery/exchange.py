@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from overfence_reliability import Run
-from overfence_signalling import Ack, Changes, Items, Put, Snapshot
+from overfence_signalling import Accepted, Ack, Changes, Items, Put, Snapshot
 
 from ..connect.errors import LinkClosed
 from ..connect.nodes import NodeClient
@@ -144,7 +144,13 @@ class Exchange:
                 continue
             node = NodeClient(url, self, random=self._me.random, jitter=random.SystemRandom().random)
             self._postmen[url] = postman = Postman(
-                node, self._store, self._me, knocked=self._knocked, lapsed=self._lapsed, published=self._published
+                node,
+                self._store,
+                self._me,
+                knocked=self._knocked,
+                lapsed=self._lapsed,
+                published=self._published,
+                listening=self._listening,
             )
             self._spawn(node.run(time.time))
             self._spawn(postman.run())
@@ -155,6 +161,11 @@ class Exchange:
                 self._spawn(device.direct.drop())
         for postman in self._postmen.values():
             self._spawn(self._presence.leave(postman.node, contact))
+
+    def _listening(self, node: NodeClient) -> None:
+        # Only now: whoever sees us in a topic calls at once, and the call comes by mailbox.
+        for row in self._contacts.values():
+            self._enter_topics(row)
 
     def _published(self, mailbox: bytes) -> None:
         self._publish(Published(mailbox))
@@ -184,7 +195,7 @@ class Exchange:
         if row.state is not ContactState.ACCEPTED:
             return
         for postman in self._postmen.values():
-            if postman.node.is_connected and row.topics:
+            if postman.is_listening and postman.node.is_connected and row.topics:
                 self._spawn(self._presence.enter(postman.node, row.id, row.topics))
 
     async def _follow_the_date(self) -> None:
@@ -202,7 +213,6 @@ class Exchange:
         if abs(node.clock_off_s) > 300:
             self._publish(Trouble(f"this machine's clock and the server's differ by {abs(node.clock_off_s)} seconds"))
         for row in self._contacts.values():
-            self._enter_topics(row)
             self._tell_contact(row.id)
 
     def disconnected(self, node: NodeClient, why: str, retry_in_s: float) -> None:
@@ -268,8 +278,11 @@ class Exchange:
         detail = next((device.why for device in devices if device.why), "")
         self._publish(ContactMoved(row, online or any(map(bool, links)), path, detail, pair))
 
-    async def _say(self, dsk: bytes, item: Sdp | Ring) -> None:
-        """A call's item, for the moment only: to the device's mailbox if its owner is there, never stored (§5)."""
+    async def _say(self, dsk: bytes, item: Sdp | Ring) -> bool:
+        """A call's item, for the moment only: to the device's mailbox if its owner is there, never stored (§5).
+
+        False where it did not get there.
+        """
 
         def seal(tx: sqlite3.Connection) -> tuple[str, bytes, bytes] | None:
             device, addresses = people.device(tx, dsk), people.addresses(tx, dsk)
@@ -281,15 +294,17 @@ class Exchange:
 
         sealed = await self._store.write(seal)
         if sealed is None or sealed[0] not in self._postmen:
-            return
+            return False
         url, mailbox, envelope = sealed
         put_id = self._me.random(16)
         try:
-            await self._postmen[url].node.ask(
+            answer = await self._postmen[url].node.ask(
                 lambda ref: Put(ref=ref, mailbox=mailbox, id=put_id, envelope=envelope, ttl_s=0)
             )
         except Unreachable as error:
             logger.info("a call's item was not passed on: %s", error)
+            return False
+        return isinstance(answer, Accepted) and answer.state == "passed"
 
     async def _send_have(self, dsk: bytes) -> None:
         outcome = Outcome(owed={dsk: None})

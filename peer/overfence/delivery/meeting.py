@@ -82,8 +82,9 @@ def accept(tx: sqlite3.Connection, me: Me, invite: Invite) -> ContactRow:
             tx.execute("DELETE FROM devices WHERE contact = ?", (known.id,))
             me.keep_up(tx, known, renamed=False)
         return people.contact(tx, known.id)
-    contact = _new_contact(tx, me, invite.account, ContactState.WAITING, str(invite))
-    return contact
+    # Without a server of one's own, the answer comes to where the invite lies: its maker chose to trust that node.
+    node = me.server or invite.node
+    return _new_contact(tx, me, invite.account, node, state=ContactState.WAITING, invite=str(invite))
 
 
 def knock(tx: sqlite3.Connection, me: Me, contact: ContactRow, invite: Invite, card: Card) -> bytes:
@@ -145,7 +146,9 @@ def take_knock(
         _refuse(tx, me, box, introduction, sessions, Refusal("expired"), invite, outcome)
         return
     postbox.bind_invite(tx, box.mailbox, pre.account)
-    contact = people.contact_of(tx, pre.account) or _new_contact(tx, me, pre.account, ContactState.ACCEPTED, None)
+    contact = people.contact_of(tx, pre.account) or _new_contact(
+        tx, me, pre.account, box.node, state=ContactState.ACCEPTED, invite=None
+    )
     if contact.state is not ContactState.ACCEPTED:
         people.set_contact(tx, contact.id, state=ContactState.ACCEPTED, invite=None)
         contact = people.contact(tx, contact.id)
@@ -170,11 +173,12 @@ def close_used_invites(tx: sqlite3.Connection, outcome: Outcome) -> None:
             outcome.nodes.add(box.node)
 
 
-def _new_contact(tx: sqlite3.Connection, me: Me, account: bytes, state: ContactState, invite: str | None) -> ContactRow:
+def _new_contact(
+    tx: sqlite3.Connection, me: Me, account: bytes, node: str, *, state: ContactState, invite: str | None
+) -> ContactRow:
     conv = direct_conversation(me.identity.account, account)
     number = people.add_contact(tx, account, conv, me.random(8), state, invite)
-    if me.server is not None:
-        me.new_mailbox(tx, me.server, number)
+    me.new_mailbox(tx, node, number)
     contact = people.contact(tx, number)
     me.write_facts(tx, contact)
     return contact

@@ -32,8 +32,7 @@ def load_progress(tx: sqlite3.Connection, me: Me, dsk: bytes) -> Progress | None
     if device is None:
         return None
     log = people.contact(tx, device.contact).log
-    upto, count = postbox.put_upto(tx, dsk, log)
-    return Progress(people.told(tx, dsk, me.dsk, log), on_the_way=upto, messages=count)
+    return Progress(people.told(tx, dsk, me.dsk, log), on_the_way=postbox.on_the_way(tx, dsk, log))
 
 
 def seal_next(tx: sqlite3.Connection, me: Me, dsk: bytes, progress: Progress, *, direct: bool) -> Sealed | None:

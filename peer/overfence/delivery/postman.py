@@ -57,6 +57,7 @@ class Postman:
         knocked: Callable[[int], None],
         lapsed: Callable[[bytes], None],
         published: Callable[[bytes], None],
+        listening: Callable[[NodeClient], None],
     ) -> None:
         self.node = node
         self._store = store
@@ -64,6 +65,8 @@ class Postman:
         self._knocked = knocked  # a contact can be written to now
         self._lapsed = lapsed  # a device lacks what a mailbox took but its owner never confirmed
         self._published = published  # a mailbox can be written to
+        self._listening = listening  # every mailbox here is followed
+        self.is_listening = False
         self._wake = asyncio.Event()
         self._opened: set[bytes] = set()
         self.fenced: set[bytes] = set()
@@ -77,6 +80,7 @@ class Postman:
     def reconnected(self) -> None:
         """The node has forgotten what it followed for us."""
         self._opened.clear()
+        self.is_listening = False
         self.wake()
 
     async def run(self) -> None:
@@ -108,6 +112,9 @@ class Postman:
                 await self._store.write(_is_closed(box))
         # Together, so that a hundred contacts cost one round trip, not a hundred.
         await asyncio.gather(*(self._open(box) for box in errands.boxes if not box.closing))
+        if not self.is_listening:
+            self.is_listening = True
+            self._listening(self.node)
         for box, card, prekey in errands.cards:
             await self.node.ask(_card_set(box, card))
             await self._store.write(_card_is_set(box, prekey))

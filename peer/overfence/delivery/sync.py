@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable
+
 from overfence_reliability import Run
 
 # Sealed messages with events that may run ahead of the last confirmation (§3): bounds the keys a peer must skip
@@ -17,10 +20,12 @@ class Progress:
     Nothing is sent twice on one path unless it stays unconfirmed for `OFFER_AGAIN_S`; nothing confirmed is sent.
     """
 
-    def __init__(self, held: Run, *, on_the_way: int = 0, messages: int = 0) -> None:
+    def __init__(self, held: Run, *, on_the_way: Iterable[int] = ()) -> None:
+        """``on_the_way``: the last number of each sealed message that waits for the device in a mailbox."""
         self.held = held
-        self._sent = max(held.end, on_the_way)
-        self._messages = messages
+        # The last number of each message sealed and not confirmed.
+        self._ahead = deque(sorted(last for last in on_the_way if last > held.end))
+        self._sent = self._ahead[-1] if self._ahead else held.end
         self._offer_again_at: float | None = None
 
     @property
@@ -30,7 +35,7 @@ class Progress:
 
     def lacks(self, end: int) -> tuple[int, int] | None:
         """The next numbers to send of a log that ends at ``end``: inclusive, or None for nothing (now)."""
-        if self._messages >= AHEAD_LIMIT_MESSAGES:
+        if len(self._ahead) >= AHEAD_LIMIT_MESSAGES:
             return None
         for first, last in self.held.gaps(end):
             if last > self._sent:
@@ -40,7 +45,7 @@ class Progress:
     def send(self, last: int, *, now: float, again: bool) -> None:
         """Numbers up to ``last`` are on their way; ``again``: by a path that may need to offer them again."""
         self._sent = max(self._sent, last)
-        self._messages += 1
+        self._ahead.append(last)
         if again and self._offer_again_at is None:
             self._offer_again_at = now + OFFER_AGAIN_S
 
@@ -49,18 +54,18 @@ class Progress:
         advanced = run.end > self.held.end
         self.held = self.held.taught(run)
         self._sent = max(self._sent, self.held.end)
-        if advanced:
-            self._messages = 0
+        while self._ahead and self._ahead[0] <= self.held.end:
+            self._ahead.popleft()
         if self.held.end >= self._sent:
             self._offer_again_at = None
         elif advanced and self._offer_again_at is not None:
             self._offer_again_at = now + OFFER_AGAIN_S
         return advanced
 
-    def lost_path(self, *, on_the_way: int = 0, messages: int = 0) -> None:
-        """What was on its way is lost, but for what waits in a mailbox up to ``on_the_way``."""
-        self._sent = max(self.held.end, on_the_way)
-        self._messages = messages
+    def lost_path(self) -> None:
+        """What was on its way is lost, or is to be sent again by another."""
+        self._sent = self.held.end
+        self._ahead.clear()
         self._offer_again_at = None
 
     def next_timer(self) -> float | None:

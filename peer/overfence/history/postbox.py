@@ -218,9 +218,6 @@ def forget_covered_puts(tx: sqlite3.Connection, dsk: bytes, log: bytes, end: int
     tx.execute("DELETE FROM puts WHERE dsk = ? AND log = ? AND last <= ?", (dsk, log, end))
 
 
-def put_upto(tx: sqlite3.Connection, dsk: bytes, log: bytes) -> tuple[int, int]:
-    """Up to which number a log is on its way to a device by mailbox, and in how many envelopes."""
-    upto, count = tx.execute(
-        "SELECT coalesce(max(last), 0), count(*) FROM puts WHERE dsk = ? AND log = ?", (dsk, log)
-    ).fetchone()
-    return int(upto), int(count)
+def on_the_way(tx: sqlite3.Connection, dsk: bytes, log: bytes) -> list[int]:
+    """The last number of a log in each envelope that is on its way to a device."""
+    return [last for (last,) in tx.execute("SELECT last FROM puts WHERE dsk = ? AND log = ?", (dsk, log))]

@@ -130,7 +130,7 @@ def _attempt(connection: sqlite3.Connection, work: Work[Any]) -> tuple[bool, Any
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    if (found := _version(path)) > SCHEMA_VERSION:
+    if (found := max(_version(path), _version_in_log(path))) > SCHEMA_VERSION:
         raise HistoryTooNew(found, SCHEMA_VERSION)
     try:
         connection = sqlite3.connect(path, isolation_level=None, timeout=1)
@@ -171,3 +171,23 @@ def _version(path: Path) -> int:
     if header and not header.startswith(b"SQLite format 3\x00"):
         raise HistoryDamaged(f"{path} is not a history of Overfence")
     return int.from_bytes(header[60:64], "big")
+
+
+def _version_in_log(path: Path) -> int:
+    """``user_version`` in what a killed process committed and no checkpoint moved yet (sqlite.org/fileformat2, §4)."""
+    found = pending = 0
+    try:
+        with path.with_name(path.name + "-wal").open("rb") as log:
+            head = log.read(32)
+            page_bytes, salts = int.from_bytes(head[8:12], "big"), head[16:24]
+            while len(frame := log.read(24)) == 24 and frame[8:16] == salts:
+                page = log.read(page_bytes)
+                if frame[:4] == b"\x00\x00\x00\x01":
+                    pending = int.from_bytes(page[60:64], "big")
+                if frame[4:8] != bytes(4):  # the last frame of a transaction
+                    found = pending
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise StorageFailed(f"{path}: {error.strerror}") from None
+    return found

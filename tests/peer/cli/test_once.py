@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from overfence.cli.app import divide, main
 from overfence.cli.exits import Exit
 
 from .conftest import Start
@@ -75,13 +76,30 @@ def test_a_home_with_nothing_in_it_stays_that_way(start: Start, tmp_path: Path) 
         (["serve", "--port", "many"], Exit.USAGE, "--port"),
         (["send", "Bob"], Exit.USAGE, "TEXT"),
         (["history", "--limit", "0"], Exit.USAGE, "from 1 up"),
+        (["chat", "--home"], Exit.USAGE, "--home"),
+        (["send", "Bob", "-vote"], Exit.USAGE, "-vote"),
         (["chat", "--server", "example.com"], Exit.BAD_INPUT, "no server's address"),
     ],
 )
 def test_the_command_line_answers_with_a_number_and_words(
-    start: Start, arguments: list[str], code: Exit, said: str
+    capsys: pytest.CaptureFixture[str], arguments: list[str], code: Exit, said: str
 ) -> None:
-    one = start(*arguments)
-    assert one.ends() == code
-    assert said in one.said
-    assert "Traceback" not in one.said
+    assert main(arguments) == code
+    words = capsys.readouterr()
+    assert said in " ".join((words.out if code is Exit.OK else words.err).split())
+
+
+@pytest.mark.parametrize(
+    ("words", "everywhere", "rest"),
+    [
+        ("-v chat --home h", "-v --home h", "chat"),
+        ("chat --home=h LINK --verbose", "--home=h --verbose", "chat LINK"),
+        ("send Bob -- -v --home x", "", "send Bob -- -v --home x"),
+        ("send Bob -vote", "", "send Bob -vote"),
+        ("chat --home", "--home", "chat"),
+    ],
+)
+def test_options_for_everything_stand_anywhere_but_never_in_what_is_said(
+    words: str, everywhere: str, rest: str
+) -> None:
+    assert divide(words.split()) == (everywhere.split(), rest.split())
