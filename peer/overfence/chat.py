@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar, assert_never
+from weakref import WeakSet
 
 from .connect.webrtc import LinkConfig
-from .conversation import UNREAD_LIMIT, Contact, Conversation, Message
+from .conversation import Contact, Conversation, Message
 from .delivery import meeting
 from .delivery.exchange import Exchange
 from .delivery.me import Me
@@ -32,6 +32,7 @@ from .errors import (
     Unreachable,
     WrongLoop,
 )
+from .feed import Feed
 from .happenings import (
     ChatEvent,
     ContactAdded,
@@ -52,6 +53,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 NAME_LIMIT = 64
+# Events that wait for a reader who doesn't read; a program that forgot its iterator must not fill the memory.
+UNREAD_LIMIT = 10_000
 INVITE_LIFE_S = 7 * 24 * 3600
 _FACTS = ("profile", "addresses", "devices")
 
@@ -72,8 +75,8 @@ class Chat:
         self._open_store: Store | None = None
         self._running: asyncio.Task[None] | None = None
         self._contacts: dict[int, Contact] = {}
-        self._listeners: dict[int, list[asyncio.Queue[Message | None]]] = {}
-        self._events: list[asyncio.Queue[ChatEvent | None]] = []
+        self._listeners: dict[int, WeakSet[Feed[Message]]] = {}
+        self._events: WeakSet[Feed[ChatEvent]] = WeakSet()
         self._awaited: dict[bytes, asyncio.Event] = {}
 
     @classmethod
@@ -134,11 +137,11 @@ class Chat:
             await asyncio.wait([self._running])
             if not self._running.cancelled() and (failure := self._running.exception()):
                 logger.error("delivery had ended", exc_info=failure)
-        for queues in self._listeners.values():
-            for queue in queues:
-                queue.put_nowait(None)
+        for feeds in self._listeners.values():
+            for feed in feeds:
+                feed.end()
         for events in self._events:
-            events.put_nowait(None)
+            events.end()
         if store is not None:
             await store.close()
 
@@ -240,16 +243,12 @@ class Chat:
             if (contact := by_conv.get(entry.event.header.conv)) is not None
         ]
 
-    async def events(self) -> AsyncIterator[ChatEvent]:
-        """What happens from now on."""
+    def events(self) -> Feed[ChatEvent]:
+        """What happens from this call on. A reader that is far behind misses the newest until it has caught up."""
         self._store()
-        queue: asyncio.Queue[ChatEvent | None] = asyncio.Queue()
-        self._events.append(queue)
-        try:
-            while (event := await queue.get()) is not None:
-                yield event
-        finally:
-            self._events.remove(queue)
+        feed: Feed[ChatEvent] = Feed()
+        self._events.add(feed)
+        return feed
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────────
 
@@ -269,14 +268,11 @@ class Chat:
     def _wake(self, number: int) -> None:
         self._exchange.wake(number)
 
-    @contextlib.contextmanager
-    def _listening(self, number: int, queue: asyncio.Queue[Message | None]) -> Iterator[None]:
+    def _listen(self, number: int) -> Feed[Message]:
         self._store()
-        self._listeners.setdefault(number, []).append(queue)
-        try:
-            yield
-        finally:
-            self._listeners[number].remove(queue)
+        feed: Feed[Message] = Feed()
+        self._listeners.setdefault(number, WeakSet()).add(feed)
+        return feed
 
     def _message(self, contact: Contact, entry: logbook.Entry, upto: int) -> Message:
         header = entry.event.header
@@ -301,9 +297,9 @@ class Chat:
         )
 
     def _tell(self, event: ChatEvent) -> None:
-        for queue in self._events:
-            if queue.qsize() < UNREAD_LIMIT:
-                queue.put_nowait(event)
+        for feed in self._events:
+            if feed.unread < UNREAD_LIMIT:
+                feed.tell(event)
 
     def _heard(self, happening: Happening) -> None:
         match happening:
@@ -329,10 +325,10 @@ class Chat:
 
     def _deliver(self, number: int, entries: list[logbook.Entry]) -> None:
         contact = self._contacts[number]
-        for queue in self._listeners.get(number, []):
+        for feed in self._listeners.get(number, ()):
             for entry in entries:
                 if not entry.refused and entry.event.header.kind not in _FACTS:
-                    queue.put_nowait(self._message(contact, entry, 0))
+                    feed.tell(self._message(contact, entry, 0))
 
     def _contact_moved(self, moved: ContactMoved) -> None:
         contact = self._contacts.get(moved.row.id)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from .errors import BadKind, ContactRemoved, EmptyMessage, NotDelivered
+from .feed import Feed
 from .happenings import Path
 from .history import logbook, people
 from .history.event import App, Content, Text
@@ -18,9 +18,6 @@ from .identity import user_id
 
 if TYPE_CHECKING:
     from .chat import Chat
-
-# Live messages a slow reader may leave unread; then the oldest of them must be read from the history.
-UNREAD_LIMIT = 10_000
 
 
 class Contact:
@@ -48,7 +45,7 @@ class Contact:
     @property
     def state(self) -> Literal["waiting", "accepted", "refused", "expired", "removed"]:
         """How far the two of us have come."""
-        return self._row.state.value  # type: ignore[return-value] # the enum's values are these five
+        return self._row.state.value
 
     def __repr__(self) -> str:
         return f"<Contact {self.id[:8]} {self.state}>"
@@ -120,12 +117,9 @@ class Conversation:
 
         return await self._chat._read(count)
 
-    async def messages(self) -> AsyncIterator[Message]:
-        """What the contact says from now on, each author's in order, each once."""
-        queue: asyncio.Queue[Message | None] = asyncio.Queue()
-        with self._chat._listening(self.contact._row.id, queue):
-            while (message := await queue.get()) is not None:
-                yield message
+    def messages(self) -> Feed[Message]:
+        """What the contact says from this call on, each author's in order, each once; unread ones wait in memory."""
+        return self._chat._listen(self.contact._row.id)
 
     async def _send(self, kind: str, content: Content) -> Message:
         contact = self.contact

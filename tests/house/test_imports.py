@@ -31,6 +31,7 @@ LAYERS = {
     "chat": ("chat", 4),
     "conversation": ("chat", 4),
     "happenings": ("chat", 4),
+    "feed": ("chat", 4),
     "__init__": ("chat", 4),
 }
 SHELL = ("shells", 5)

@@ -86,7 +86,14 @@ async def chat(link: str | None = None, /, *, name: str | None = None, server: s
 
 
 @app.command
-async def send(contact: str, text: str, /, *, wait: float | None = None, here: Here) -> Exit:
+async def send(
+    contact: str,
+    text: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    /,
+    *,
+    wait: float | None = None,
+    here: Here,
+) -> Exit:
     """Send one message; with "-" for the text, what comes on stdin.
 
     Parameters

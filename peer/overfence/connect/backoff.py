@@ -17,7 +17,7 @@ class Backoff:
     def next_s(self) -> float:
         """Seconds to wait after one more failure."""
         # The exponent is bounded so that a week of failures cannot overflow a float.
-        whole = min(self._last_s, self._first_s * 2 ** min(self._tries, 30))
+        whole = min(self._last_s, self._first_s * 2.0 ** min(self._tries, 30))
         self._tries += 1
         return whole * (1 - self._jitter() / 2)
 

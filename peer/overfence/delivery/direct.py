@@ -22,7 +22,8 @@ LAST_RECALL_S = 60.0
 class Direct:
     """At most one link to one device at a time; a dead one is followed by a fresh one while the device is in sight.
 
-    `say` delivers a call's item by mailbox, now or never, and tells which. `received` and `changed` are called on the loop.
+    `say` delivers a call's item by mailbox, now or never, and tells which. `received` and `changed` are
+    called on the loop.
     """
 
     def __init__(

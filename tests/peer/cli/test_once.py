@@ -77,7 +77,6 @@ def test_a_home_with_nothing_in_it_stays_that_way(start: Start, tmp_path: Path) 
         (["send", "Bob"], Exit.USAGE, "TEXT"),
         (["history", "--limit", "0"], Exit.USAGE, "from 1 up"),
         (["chat", "--home"], Exit.USAGE, "--home"),
-        (["send", "Bob", "-vote"], Exit.USAGE, "-vote"),
         (["chat", "--server", "example.com"], Exit.BAD_INPUT, "no server's address"),
     ],
 )

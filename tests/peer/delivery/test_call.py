@@ -76,6 +76,9 @@ class Wire:
 
     def say(self, side: Side, event: Event, link: int = 0) -> bool:
         if self.losing and self.random.random() < 0.7:
+            # Often the node says so, and the set-up is given up; sometimes nobody knows.
+            if side.link is not None and self.random.random() < 0.6:
+                self.later(FLIGHT_S, side, Event.FAILED, side.link)
             return False
         self.later(FLIGHT_S, self.other(side), event, link)
         return True
@@ -193,18 +196,6 @@ def test_nobody_answers_for_a_day_and_nothing_spins(offers: bool) -> None:
     assert 24 * 60 <= len(side.actions) <= 24 * 3600 / LAST_S * 2 * 2 + 20
 
 
-def test_a_link_that_breaks_as_soon_as_it_opens_is_not_called_without_end() -> None:
-    wire = Wire()
-    wire.take(wire.ada, Event.APPEARED)
-    wire.take(wire.bob, Event.APPEARED)
-    for _ in range(200):
-        wire.run_for(0.25)
-        wire.break_link(wire.ada)
-    offers = [at for at, action in wire.ada.actions if action is Action.OFFER]
-    assert len(offers) >= 3
-    assert len(offers) <= 200
-
-
 @given(st.lists(st.sampled_from(list(Event)), max_size=40), st.booleans())
 def test_every_event_in_every_state_leaves_a_timer_or_a_reason_for_none(events: list[Event], offers: bool) -> None:
     call = Call(offers=offers, backoff=Backoff(first_s=FIRST_S, last_s=LAST_S, jitter=lambda: 0.5))
@@ -216,10 +207,10 @@ def test_every_event_in_every_state_leaves_a_timer_or_a_reason_for_none(events: 
         if action in (Action.OFFER, Action.ANSWER):
             assert call.state is State.CALLING
             assert call.next_timer() == now + CALL_TIMEOUT_S
-        if call.state in (State.WAITING, State.CALLING):
+        if event is Event.TIMER and call.state is State.WAITING:
             timer = call.next_timer()
             assert timer is not None
-            assert timer >= now
+            assert timer > now, "a timer that is due again at once"
 
 
 def test_a_device_that_vanished_from_the_topic_keeps_its_link() -> None:
@@ -238,7 +229,7 @@ def test_a_device_that_vanished_from_the_topic_keeps_its_link() -> None:
 
 
 def test_a_lost_first_offer_costs_little() -> None:
-    """The one who waits asks after half a second; a caller whose offer was lost hears it and calls anew."""
+    """The node says that nobody was there to take it: the caller does not wait out the whole call."""
     wire = Wire()
     wire.losing = True
     wire.random.random = lambda: 0.5  # type: ignore[method-assign] # everything is lost
