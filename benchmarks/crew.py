@@ -74,11 +74,10 @@ class Member:
         await self._reading
 
     def memory_bytes(self) -> int:
-        """What it holds in memory now."""
-        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return 1024 * int(line.split()[1])
-        raise Silent(f"{self.name} has no memory to measure")
+        """What it holds now, what was swapped out included."""
+        # Counted page by page, where `status` may be behind.
+        lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines()
+        return sum(1024 * int(line.split()[1]) for line in lines if line.startswith(("Rss:", "Swap:")))
 
     def cpu_s(self) -> float:
         """Processor time it has used, of all its threads. A busy machine changes it less than it changes the clock."""

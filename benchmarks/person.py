@@ -1,4 +1,4 @@
-"""One person of the benchmark: a whole Overfence peer in a process of its own. `person.py HOME NAME SERVER`."""
+"""One person of the benchmark: a whole Overfence peer in a process of its own. Its words: HOME NAME SERVER."""
 
 from __future__ import annotations
 

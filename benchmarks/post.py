@@ -1,4 +1,4 @@
-"""The benchmark's node, in a process of its own. `post.py DATA`."""
+"""The benchmark's node, in a process of its own. Its word: DATA."""
 
 from __future__ import annotations
 

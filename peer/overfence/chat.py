@@ -55,6 +55,8 @@ T = TypeVar("T")
 NAME_LIMIT = 64
 # Events that wait for a reader who doesn't read; a program that forgot its iterator must not fill the memory.
 UNREAD_LIMIT = 10_000
+# The last moment a datetime can hold everywhere; a hostile clock must not make a message unreadable.
+LAST_TIME_MS = 253_370_764_800_000  # 9999-01-01
 INVITE_LIFE_S = 7 * 24 * 3600
 _FACTS = ("profile", "addresses", "devices")
 
@@ -288,7 +290,7 @@ class Chat:
             kind=header.kind,
             text=content.text if isinstance(content, Text) else None,
             data=content.data if isinstance(content, App) else None,
-            at=datetime.fromtimestamp(header.at_ms / 1000).astimezone(),
+            at=datetime.fromtimestamp(min(header.at_ms, LAST_TIME_MS) / 1000).astimezone(),
             id=entry.event.id,
             seq=header.seq,
             device=header.device,

@@ -26,7 +26,7 @@ class PortInUse(CannotListen):
 
 
 class DataUnusable(NodeError):
-    """The data directory can't be made, read or written, or its database is damaged; nothing in it was changed."""
+    """The data directory can't be made, read or written, or its database is damaged; what it held is left as it was."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(f"{path}: {why}")

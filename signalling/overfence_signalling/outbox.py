@@ -6,6 +6,9 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+# Written under one deadline: what the slowest connection worth keeping takes in that time.
+BURST_BYTES = 64 * 1024
+
 
 class Outbox:
     """Frames for one client, in order, never more than ``limit_bytes``; a frame too many and it overflows for good.
@@ -57,16 +60,20 @@ class Outbox:
             self._frames.append(last)
         self._more.set()
 
-    async def next(self) -> bytes | None:
-        """The next frame to write, waiting for one; None when all is written and none will come."""
+    async def next(self) -> list[bytes]:
+        """The next frames to write, waiting for one; none when all is written and none will come."""
         while not self._frames:
             if self._ended:
-                return None
+                return []
             self._more.clear()
             await self._more.wait()
-        frame = self._frames.popleft()
+        burst = [self._frames.popleft()]
+        burst_bytes = len(burst[0])
+        while self._frames and burst_bytes + len(self._frames[0]) <= BURST_BYTES:
+            burst.append(self._frames.popleft())
+            burst_bytes += len(burst[-1])
         was_easy = self.easy
-        self._size_bytes -= len(frame)
+        self._size_bytes -= burst_bytes
         if not was_easy and self.easy:
             self._on_easy()
-        return frame
+        return burst

@@ -259,9 +259,10 @@ class _Doors:
     async def _write(self, socket: _Socket, connection: Connection, transport: asyncio.Transport) -> None:
         outbox = connection.outbox
         try:
-            while (frame := await outbox.next()) is not None:
+            while burst := await outbox.next():
                 async with asyncio.timeout(self._house.limits.write_deadline_s):
-                    await socket.send_bytes(frame)
+                    for frame in burst:
+                        await socket.send_bytes(frame)
             async with asyncio.timeout(GOODBYE_S * 2):
                 await socket.close()
         except (ClientConnectionResetError, ConnectionError):

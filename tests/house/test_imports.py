@@ -39,6 +39,10 @@ SHELL = ("shells", 5)
 PURE = (
     "reliability/overfence_reliability/*.py",
     "signalling/overfence_signalling/messages.py",
+    "signalling/overfence_signalling/admission.py",
+    "signalling/overfence_signalling/mailboxes.py",
+    "signalling/overfence_signalling/topics.py",
+    "signalling/overfence_signalling/limits.py",
     "peer/overfence/sealing/*.py",
     "peer/overfence/history/event.py",
     "peer/overfence/history/log.py",

@@ -248,6 +248,7 @@ class Exchange:
         device = self._devices[dsk]
         device.why = why
         if device.direct.link is not None:
+            device.why = ""
             device.pump.link_opened()
             self._spawn(self._send_have(dsk))
         else:
@@ -275,7 +276,8 @@ class Exchange:
         online = any(self._presence.is_here(dsk) for dsk, device in self._devices.items() if device.contact == number)
         reached = any(postman.node.is_connected for postman in self._postmen.values())
         path = "direct" if any(links) else "mailbox" if reached else "offline"
-        detail = next((device.why for device in devices if device.why), "")
+        broken = next((device.why for device in devices if device.why), "")
+        detail = "connected" if any(links) else broken if online else "not here now"
         self._publish(ContactMoved(row, online or any(map(bool, links)), path, detail, pair))
 
     async def _say(self, dsk: bytes, item: Sdp | Ring) -> bool:

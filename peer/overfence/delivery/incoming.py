@@ -91,16 +91,16 @@ def take_envelope(tx: sqlite3.Connection, me: Me, box: postbox.Mailbox, envelope
     take_message(tx, me, device.dsk, message, outcome)
 
 
-def take_message(tx: sqlite3.Connection, me: Me, dsk: bytes, message: bytes, outcome: Outcome) -> None:
-    """One sealed message from a known device, whatever way it came."""
+def take_message(tx: sqlite3.Connection, me: Me, dsk: bytes, message: bytes, outcome: Outcome) -> bool:
+    """One sealed message from a known device, whatever way it came; whether it was authentic, and not read before."""
     device = people.device(tx, dsk)
     if device is None:
-        return
+        return False
     contact = people.contact(tx, device.contact)
     sessions = Sessions.decode(device.sessions)
     opened = open_sealed(tx, me, sessions, contact.account, Device(device.dsk, device.dik), message, outcome)
     if opened is None:
-        return
+        return False
     people.set_sessions(tx, dsk, sessions.encode(), device.introduced)
     try:
         items = decode_payload(opened.payload)
@@ -108,11 +108,12 @@ def take_message(tx: sqlite3.Connection, me: Me, dsk: bytes, message: bytes, out
             check_introduction(contact.account, Device(device.dsk, device.dik), items)
     except (BadPayload, BadDeviceList) as error:
         outcome.dropped.append(str(error))
-        return
+        return False
     if sessions.topic_secret is not None and (opened.new_session or opened.answered):
         people.add_topic(tx, contact.id, sessions.topic_secret)
         outcome.contacts.add(contact.id)
     take_items(tx, me, contact, dsk, items, outcome)
+    return True
 
 
 def open_sealed(
@@ -192,9 +193,10 @@ def answer(tx: sqlite3.Connection, me: Me, outcome: Outcome, direct: frozenset[b
     """Seal the haves that are owed, in the very transaction of what they confirm (§3)."""
     for dsk in outcome.owed:
         device = people.device(tx, dsk)
-        if device is None:
+        contact = people.contact(tx, device.contact) if device else None
+        if device is None or contact is None or contact.state is ContactState.REMOVED:
             continue
-        message = seal_items(tx, me, device, have(tx, people.contact(tx, device.contact)))
+        message = seal_items(tx, me, device, have(tx, contact))
         if message is None:
             continue
         if dsk in direct:

@@ -77,9 +77,9 @@ def accept(tx: sqlite3.Connection, me: Me, invite: Invite) -> ContactRow:
         raise InviteExpired("this invite has expired: ask for a new one")
     if known is not None:
         # A fresh invite after a refused, expired or removed one, or the same once more: begin anew, keep the text.
-        if known.invite != str(invite):
+        if known.invite != str(invite) or known.state is ContactState.REMOVED:
             people.set_contact(tx, known.id, state=ContactState.WAITING, invite=str(invite))
-            tx.execute("DELETE FROM devices WHERE contact = ?", (known.id,))
+            people.forget_devices(tx, known.id)
             me.keep_up(tx, known, renamed=False)
         return people.contact(tx, known.id)
     # Without a server of one's own, the answer comes to where the invite lies: its maker chose to trust that node.
@@ -121,9 +121,9 @@ def take_knock(
         return
     known = people.device(tx, pre.dsk)
     if known is not None and people.contact(tx, known.contact).state is not ContactState.REMOVED:
-        if invite.guest is None:
+        # Two who accept each other's invites know each other already when the second knock comes.
+        if take_message(tx, me, pre.dsk, message, outcome) and invite.guest is None:
             postbox.bind_invite(tx, box.mailbox, pre.account)
-        take_message(tx, me, pre.dsk, message, outcome)
         return
     peer = Device(pre.dsk, pre.dik)
     sessions = Sessions()

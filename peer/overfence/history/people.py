@@ -128,6 +128,12 @@ def set_sessions(tx: sqlite3.Connection, dsk: bytes, sessions: bytes, introduced
     tx.execute("UPDATE devices SET sessions = ?, introduced = ? WHERE dsk = ?", (sessions, introduced, dsk))
 
 
+def forget_devices(tx: sqlite3.Connection, number: int) -> None:
+    """A contact's devices, their sessions, and what was sealed for them: it is begun anew."""
+    tx.execute("DELETE FROM puts WHERE dsk IN (SELECT dsk FROM devices WHERE contact = ?)", (number,))
+    tx.execute("DELETE FROM devices WHERE contact = ?", (number,))
+
+
 def keep_device_list(tx: sqlite3.Connection, account: bytes, seq: int, raw: bytes) -> None:
     """All lists are kept (§1)."""
     tx.execute("INSERT OR IGNORE INTO device_lists VALUES (?, ?, ?)", (account, seq, raw))

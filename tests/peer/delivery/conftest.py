@@ -156,7 +156,8 @@ class Home:
             self.do(lambda tx: people.set_contact(tx, contact.id, state=ContactState.REFUSED))
         elif box.card is not None:
             card = open_card(invite.key, invite.mailbox, box.card)
-            self.do(lambda tx: meeting.knock(tx, self.me, contact, invite, card))
+            dsk = self.do(lambda tx: meeting.knock(tx, self.me, contact, invite, card))
+            self.progress.pop(dsk, None)
 
     def seal_all(self) -> None:
         """As each device's pump does it."""

@@ -294,11 +294,27 @@ def test_two_people_accept_each_others_invites(world: World, ada_first: bool, cr
     assert set(ada.contact(bob).topics[at : at + 32] for at in (0, 32)) & set(
         bob.contact(ada).topics[at : at + 32] for at in (0, 32)
     ) - {b""}, "they meet in a topic"
-    # Whoever else holds one of the two links must not come in by it.
-    for host, invite in ((ada, from_ada), (bob, from_bob)):
+    # Whoever else holds a link that was knocked at must not come in by it.
+    knocked = [(one, from_ada if one is ada else from_bob)] if crossing else []
+    for host, invite in [*knocked, (other, from_bob if one is ada else from_ada)]:
         eve.accept(invite)
         world.settle(rounds=4)
         assert not host.knows(eve), f"{host.name}'s invite was used twice"
+
+
+def test_a_knock_forged_in_a_contacts_name_does_not_use_the_invite_up(world: World) -> None:
+    """Whoever holds the link could else bind it to an account that never comes."""
+    ada, bob, eve = world.homes
+    world.acquaint()
+    invite = ada.invite()
+    raw = open_envelope(invite.key, invite.mailbox, knock_with(bob, ada, invite, None))[1]
+    forged = raw[:-1] + bytes((raw[-1] ^ 1,))
+    before = ada.fingerprint()
+    ada.take_envelope(invite.mailbox, seal_envelope(invite.key, invite.mailbox, bob.me.dsk, forged, os.urandom))
+    assert ada.fingerprint() == before
+    eve.accept(invite)
+    world.settle(rounds=4)
+    world.check(ada, eve)
 
 
 def test_somebody_removed_comes_back_by_a_fresh_invite(world: World) -> None:
