@@ -224,6 +224,7 @@ def _take_introduction(
 
 def _take_batch(tx: sqlite3.Connection, contact: people.ContactRow, batch: Batch, outcome: Outcome) -> None:
     authors = {device.dsk for device in people.devices(tx, contact.id)}
+    intake = logbook.Intake(tx)
     for header, body in batch.events:
         try:
             event = Event.parse(header, body)
@@ -233,12 +234,13 @@ def _take_batch(tx: sqlite3.Connection, contact: people.ContactRow, batch: Batch
         if event.header.conv != contact.conv or event.header.device not in authors:
             outcome.dropped.append("an event of another conversation or author")
             continue
-        verdict, ordered = logbook.receive(tx, event)
+        verdict, ordered = intake.take(event)
         if verdict in (Verdict.FORK, Verdict.FAR):
             outcome.dropped.append(f"an event that is a {verdict.name.lower()}")
         for entry in ordered:
             outcome.ordered.append((contact.id, entry))
             _learn(tx, contact, entry, outcome)
+    intake.close()
 
 
 def _learn(tx: sqlite3.Connection, contact: people.ContactRow, entry: logbook.Entry, outcome: Outcome) -> None:

@@ -49,8 +49,8 @@ def seal_next(tx: sqlite3.Connection, me: Me, dsk: bytes, progress: Progress, *,
     events = logbook.events_from(tx, contact.conv, me.dsk, contact.log, *lacking, BATCH_BYTES)
     if not events:
         return None
-    last = events[-1].header.seq
-    batch = Batch(tuple((event.header_bytes, event.body) for event in events))
+    last = events[-1][0]
+    batch = Batch(tuple((header, body) for _, header, body in events))
     message = seal_items(tx, me, device, batch)
     if message is None:
         return None

@@ -84,11 +84,11 @@ class Unknown(msgspec.Struct, frozen=True):
 
 Content = Text | Profile | Addresses | Devices | App | Unknown
 
-_KINDS: dict[str, type[Text] | type[Profile] | type[Addresses] | type[Devices]] = {
-    "text": Text,
-    "profile": Profile,
-    "addresses": Addresses,
-    "devices": Devices,
+_KINDS: dict[str, msgspec.msgpack.Decoder[Text | Profile | Addresses | Devices]] = {
+    "text": msgspec.msgpack.Decoder(Text),
+    "profile": msgspec.msgpack.Decoder(Profile),
+    "addresses": msgspec.msgpack.Decoder(Addresses),
+    "devices": msgspec.msgpack.Decoder(Devices),
 }
 _encoder = msgspec.msgpack.Encoder()
 _header_decoder = msgspec.msgpack.Decoder(Header)
@@ -131,7 +131,7 @@ class Event:
         if shape is None:
             return Unknown()
         try:
-            return msgspec.msgpack.decode(self.body[SALT_BYTES:], type=shape)
+            return shape.decode(self.body[SALT_BYTES:])
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise BadEvent(f"the body of a {kind!r} event: {error}") from None
 

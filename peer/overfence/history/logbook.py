@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from overfence_reliability import Run, ranges
 
 from ..errors import BadEvent
-from .event import LAMPORT_LIMIT, Content, Event, Text
+from .event import LAMPORT_LIMIT, NO_ID, Content, Event, Header, Text
 from .log import Verdict, extend, judge
 from .search import fts_query
 
@@ -57,9 +57,13 @@ def append(
     salt: bytes,
 ) -> Entry:
     """Write the next event of one's own log; raises `TooLong`."""
-    (lamport,) = tx.execute("SELECT lamport FROM contacts WHERE conv = ?", (conv,)).fetchone()
+    lamport, end, tip = tx.execute(
+        """SELECT c.lamport, coalesce(r.end, 0), coalesce(r.tip, x'') FROM contacts c
+           LEFT JOIN runs r ON r.conv = c.conv AND r.device = ? AND r.log = ? WHERE c.conv = ?""",
+        (device, log, conv),
+    ).fetchone()
     event = extend(
-        run_of(tx, conv, device, log),
+        Run(end, tip),
         conv=conv,
         device=device,
         log=log,
@@ -70,54 +74,109 @@ def append(
         salt=salt,
     )
     entry = _insert(tx, event, refused=False)
+    _index(tx, entry, content)
     _set_run(tx, event)
+    _raise_lamport(tx, conv, event.header.lamport)
     return entry
 
 
-def receive(tx: sqlite3.Connection, event: Event) -> tuple[Verdict, list[Entry]]:
-    """Take an event in: what it is, and the entries that its arrival put in order, first to last."""
-    header = event.header
-    conv, device, log = header.conv, header.device, header.log
-    run = run_of(tx, conv, device, log)
-    row = tx.execute(
-        "SELECT id FROM events WHERE conv = ? AND device = ? AND log = ? AND seq = ?", (conv, device, log, header.seq)
-    ).fetchone()
-    verdict = judge(event, run, row[0] if row else None)
-    if verdict is Verdict.ABOVE:
-        _insert(tx, event, refused=_refused(event))
-        if run == Run():
-            # A log is known from its first event on, even where that is not event 1.
-            tx.execute("INSERT OR IGNORE INTO runs VALUES (?, ?, ?, 0, x'')", (conv, device, log))
-    if verdict is not Verdict.NEXT:
-        return verdict, []
-    ordered = [_insert(tx, event, refused=_refused(event))]
-    last = event
-    while following := _at(tx, conv, device, log, last.header.seq + 1):
-        if following.event.header.prev != last.id:
-            # Held above the gap, but of another past: it goes, and sync brings the right one.
-            tx.execute("DELETE FROM events WHERE row = ?", (following.row,))
-            break
-        ordered.append(following)
-        last = following.event
-    _set_run(tx, last)
-    return verdict, ordered
+class Intake:
+    """Events taken in together: each log's run is read once and written once, by `close`."""
+
+    def __init__(self, tx: sqlite3.Connection) -> None:
+        self._tx = tx
+        # (conv, device, log) → its run, and whether anything is held above it
+        self._runs: dict[tuple[bytes, bytes, bytes], tuple[Run, bool]] = {}
+        self._last: dict[tuple[bytes, bytes, bytes], Event] = {}
+        self._lamports: dict[bytes, int] = {}
+
+    def take(self, event: Event) -> tuple[Verdict, list[Entry]]:
+        """What an event is, and the entries that its arrival put in order, first to last."""
+        header = event.header
+        key = (header.conv, header.device, header.log)
+        run, above = self._runs.get(key) or self._load(key)
+        held = self._held(header) if above or header.seq <= run.end else None
+        verdict = judge(event, run, held)
+        if verdict is Verdict.ABOVE:
+            self._keep(event)
+            if run == Run():
+                # A log is known from its first event on, even where that is not event 1.
+                self._tx.execute("INSERT OR IGNORE INTO runs VALUES (?, ?, ?, 0, x'')", key)
+            self._runs[key] = (run, True)
+        if verdict is not Verdict.NEXT and not self._fills(header, run, held, event):
+            return verdict, []
+        ordered: list[Entry] = []
+        last, entry = event, _at(self._tx, *key, header.seq) if held else self._keep(event)
+        if entry is not None:
+            ordered.append(entry)
+        while above and (following := _at(self._tx, *key, last.header.seq + 1)):
+            if following.event.header.prev != last.id:
+                # Held above the gap, but of another past: it goes, and sync brings the right one.
+                self._tx.execute("DELETE FROM events WHERE row = ?", (following.row,))
+                break
+            ordered.append(following)
+            last = following.event
+        for entry in ordered:
+            # Words of what is still beyond a gap would be found before they can be shown.
+            if entry.event.header.kind == "text" and not entry.refused:
+                _index(self._tx, entry, entry.event.content())
+        self._runs[key] = (Run(last.header.seq, last.id), above)
+        self._last[key] = last
+        return Verdict.NEXT, ordered
+
+    def close(self) -> None:
+        """Write what the runs and clocks have become."""
+        for event in self._last.values():
+            _set_run(self._tx, event)
+        for conv, lamport in self._lamports.items():
+            _raise_lamport(self._tx, conv, lamport)
+
+    def _load(self, key: tuple[bytes, bytes, bytes]) -> tuple[Run, bool]:
+        run = run_of(self._tx, *key)
+        above = self._tx.execute(
+            "SELECT 1 FROM events WHERE conv = ? AND device = ? AND log = ? AND seq > ? LIMIT 1", (*key, run.end)
+        ).fetchone()
+        self._runs[key] = (run, above is not None)
+        return self._runs[key]
+
+    def _held(self, header: Header) -> bytes | None:
+        row = self._tx.execute(
+            "SELECT id FROM events WHERE conv = ? AND device = ? AND log = ? AND seq = ?",
+            (header.conv, header.device, header.log, header.seq),
+        ).fetchone()
+        return row[0] if row else None
+
+    @staticmethod
+    def _fills(header: Header, run: Run, held: bytes | None, event: Event) -> bool:
+        """Is it the very event that is held just above the run, its past now known?"""
+        return header.seq == run.end + 1 and held == event.id and header.prev == (run.tip or NO_ID)
+
+    def _keep(self, event: Event) -> Entry:
+        try:
+            event.content()
+            refused = False
+        except BadEvent:
+            refused = True
+        conv = event.header.conv
+        self._lamports[conv] = max(self._lamports.get(conv, 0), event.header.lamport)
+        return _insert(self._tx, event, refused=refused)
 
 
 def events_from(
     tx: sqlite3.Connection, conv: bytes, device: bytes, log: bytes, first: int, last: int, size_bytes: int
-) -> list[Event]:
-    """Consecutive events for sending, as many as fit in ``size_bytes``, at least one."""
-    found: list[Event] = []
+) -> list[tuple[int, bytes, bytes | None]]:
+    """Consecutive events for sending (number, header, body), as many as fit in ``size_bytes``, at least one."""
+    found: list[tuple[int, bytes, bytes | None]] = []
     rows = tx.execute(
-        """SELECT header, body FROM events
+        """SELECT seq, header, body FROM events
            WHERE conv = ? AND device = ? AND log = ? AND seq BETWEEN ? AND ? ORDER BY seq""",
         (conv, device, log, first, last),
     )
-    for header, body in rows:
+    for seq, header, body in rows:
         size_bytes -= len(header) + len(body or b"") + 8
         if found and size_bytes < 0:
             break
-        found.append(Event.parse(header, body))
+        found.append((seq, header, body))
     rows.close()
     return found
 
@@ -175,12 +234,16 @@ def _insert(tx: sqlite3.Connection, event: Event, *, refused: bool) -> Entry:
             *(header.lamport, header.kind, event.header_bytes, event.body, refused),
         ),
     ).lastrowid
-    tx.execute("UPDATE contacts SET lamport = max(lamport, ?) WHERE conv = ?", (header.lamport, header.conv))
-    if header.kind == "text" and not refused:
-        content = event.content()
-        if isinstance(content, Text):
-            tx.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (row, content.text))
     return Entry(row or 0, event, refused)
+
+
+def _index(tx: sqlite3.Connection, entry: Entry, content: Content) -> None:
+    if isinstance(content, Text):
+        tx.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (entry.row, content.text))
+
+
+def _raise_lamport(tx: sqlite3.Connection, conv: bytes, lamport: int) -> None:
+    tx.execute("UPDATE contacts SET lamport = max(lamport, ?) WHERE conv = ?", (lamport, conv))
 
 
 def _set_run(tx: sqlite3.Connection, event: Event) -> None:
@@ -189,14 +252,6 @@ def _set_run(tx: sqlite3.Connection, event: Event) -> None:
         "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?)",
         (header.conv, header.device, header.log, header.seq, event.id),
     )
-
-
-def _refused(event: Event) -> bool:
-    try:
-        event.content()
-    except BadEvent:
-        return True
-    return False
 
 
 def count_after(tx: sqlite3.Connection, conv: bytes, device: bytes, log: bytes, seq: int) -> int:

@@ -48,7 +48,10 @@ class Store:
         return store
 
     async def write(self, work: Work[T]) -> T:
-        """Do ``work`` in a transaction; its result comes after the fsync. What it raises undoes it, alone."""
+        """Do ``work`` in a transaction; its result comes after the fsync. What it raises undoes it, alone.
+
+        It may be done twice, the first time undone, so it changes nothing but the database.
+        """
         if self._closed:
             raise ChatClosed("the history is closed")
         answer: asyncio.Future[T] = self._loop.create_future()
@@ -72,18 +75,37 @@ class Store:
         self._tell(self._ready.set_result, None)
         going_on = True
         while going_on:
-            group: list[_Entry] = []
             entry = self._queue.get()
-            while entry is not None:
-                group.append(entry)
-                if len(group) == GROUP_LIMIT or self._queue.empty():
-                    break
-                entry = self._queue.get()
-            going_on = entry is not None
-            if group:
-                self._tell(_answer, group, _transact(connection, group))
+            if entry is None:
+                break
+            group, results, going_on = self._group(connection, entry)
+            self._tell(_answer, group, results)
         connection.close()
         self._tell(self._finished.set)
+
+    def _group(
+        self, connection: sqlite3.Connection, first: _Entry
+    ) -> tuple[list[_Entry], list[tuple[bool, Any]], bool]:
+        """Do the first entry and whatever else is waiting until then in one transaction; False last: the end."""
+        group = [first]
+        going_on = True
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            results: list[tuple[bool, Any]] = [(True, first[0](connection))]
+            while len(group) < GROUP_LIMIT and not self._queue.empty():
+                entry = self._queue.get()
+                if entry is None:
+                    going_on = False
+                    break
+                group.append(entry)
+                results.append((True, entry[0](connection)))
+            connection.execute("COMMIT")
+        except Exception as error:
+            # Somebody's work failed, or the disk did: all is undone, and each is done again for itself.
+            logger.debug("a transaction is done again in parts: %s", type(error).__name__)
+            _undo(connection)
+            results = [_alone(connection, work) for work, _ in group]
+        return group, results, going_on
 
     def _tell(self, call: Callable[..., object], *arguments: object) -> None:
         # The loop may be gone when an embedder drops everything; then nobody waits for an answer.
@@ -101,32 +123,26 @@ def _answer(group: list[_Entry], results: list[tuple[bool, Any]]) -> None:
             answer.set_exception(result)
 
 
-def _transact(connection: sqlite3.Connection, group: list[_Entry]) -> list[tuple[bool, Any]]:
+def _alone(connection: sqlite3.Connection, work: Work[Any]) -> tuple[bool, Any]:
     try:
         connection.execute("BEGIN IMMEDIATE")
-        results = [_attempt(connection, work) for work, _ in group]
+        result = work(connection)
         connection.execute("COMMIT")
     except sqlite3.Error as error:
         logger.error("a transaction failed: %s", error)
-        if connection.in_transaction:
-            with suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
-        return [(False, StorageFailed(f"the disk refused it: {error}"))] * len(group)
-    return results
-
-
-def _attempt(connection: sqlite3.Connection, work: Work[Any]) -> tuple[bool, Any]:
-    connection.execute("SAVEPOINT one")
-    try:
-        outcome: tuple[bool, Any] = (True, work(connection))
-    except sqlite3.OperationalError:
-        # A full or failing disk: the whole transaction is in doubt, so it is undone for all.
-        raise
+        _undo(connection)
+        return False, StorageFailed(f"the disk refused it: {error}")
     except Exception as error:
-        connection.execute("ROLLBACK TO one")
-        outcome = (False, error)
-    connection.execute("RELEASE one")
-    return outcome
+        _undo(connection)
+        return False, error
+    return True, result
+
+
+def _undo(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        # If even this fails the next transaction fails likewise, and whoever waits is told.
+        with suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -141,9 +141,7 @@ MOVES = ["appear", "vanish", "break", "lose", "flow", "wait", "wait"]
     st.integers(0, 1000),
     st.booleans(),
 )
-def test_a_link_comes_about_once_messages_flow(
-    moves: list[tuple[str, bool, int]], seed: int, ada_first: bool
-) -> None:
+def test_a_link_comes_about_once_messages_flow(moves: list[tuple[str, bool, int]], seed: int, ada_first: bool) -> None:
     wire = Wire(seed)
     for move, ada, size in moves:
         side = wire.ada if ada else wire.bob

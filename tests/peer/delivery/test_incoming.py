@@ -80,7 +80,9 @@ def test_an_event_of_another_conversation_or_author_is_dropped(world: World) -> 
 def test_garbage_events_spoil_neither_the_batch_nor_the_session(world: World) -> None:
     ada, bob, _ = world.homes
     good = event(bob, ada, "good")
-    wrong_body = Batch(((good.header_bytes, b"x" * 40), (b"\xc1", b""), (os.urandom(60), None), (good.header_bytes, good.body)))
+    wrong_body = Batch(
+        ((good.header_bytes, b"x" * 40), (b"\xc1", b""), (os.urandom(60), None), (good.header_bytes, good.body))
+    )
     ada.take_message(bob.me.dsk, bob.seal(ada, wrong_body))
     assert ada.texts(bob) == ["good"]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sqlite3
+from functools import partial
 
 import pytest
 from overfence.delivery import meeting, outgoing
@@ -236,14 +238,17 @@ def test_garbage_in_an_invites_mailbox_changes_nothing(world: World) -> None:
         os.urandom(2000),
         good[:-1],
         good + b"x",
-        *(seal_envelope(invite.key, invite.mailbox, bob.me.dsk, inside, os.urandom) for inside in (
-            b"",
-            b"\x01\x02",
-            b"\x01\x01" + os.urandom(200),
-            message[:400],
-            message[:-1] + bytes((message[-1] ^ 1,)),
-            message[:100] + bytes((message[100] ^ 1,)) + message[101:],
-        )),
+        *(
+            seal_envelope(invite.key, invite.mailbox, bob.me.dsk, inside, os.urandom)
+            for inside in (
+                b"",
+                b"\x01\x02",
+                b"\x01\x01" + os.urandom(200),
+                message[:400],
+                message[:-1] + bytes((message[-1] ^ 1,)),
+                message[:100] + bytes((message[100] ^ 1,)) + message[101:],
+            )
+        ),
     ]
     before = ada.fingerprint()
     for envelope in wrapped:
@@ -317,15 +322,19 @@ def test_a_knock_forged_in_a_contacts_name_does_not_use_the_invite_up(world: Wor
     world.check(ada, eve)
 
 
+def remove(tx: sqlite3.Connection, number: int) -> None:
+    for box in postbox.mailbox_for(tx, number):
+        postbox.close_mailbox(tx, box.mailbox)
+    people.set_contact(tx, number, state=ContactState.REMOVED)
+
+
 def test_somebody_removed_comes_back_by_a_fresh_invite(world: World) -> None:
     ada, bob = world.ada, world.bob
     world.acquaint()
     bob.say(bob.contact(ada).id, "before")
     world.settle(rounds=3)
     for home, other in ((ada, bob), (bob, ada)):
-        row = home.contact(other)
-        home.do(lambda tx, row=row: [postbox.close_mailbox(tx, box.mailbox) for box in postbox.mailbox_for(tx, row.id)])  # type: ignore[misc] # mypy: no default in lambdas
-        home.do(lambda tx, row=row: people.set_contact(tx, row.id, state=ContactState.REMOVED))  # type: ignore[misc] # as above
+        home.do(partial(remove, number=home.contact(other).id))
     world.settle(rounds=2)
     bob.say(bob.accept(ada.invite()).id, "after")
     world.settle()

@@ -37,12 +37,21 @@ ITEM = st.one_of(
         st.lists(ADDRESS, max_size=8).map(tuple),
         st.binary(max_size=32),
     ),
-    st.builds(Batch, st.lists(st.tuples(st.binary(max_size=60), st.none() | st.binary(max_size=60)), max_size=5).map(tuple)),
+    st.builds(
+        Batch, st.lists(st.tuples(st.binary(max_size=60), st.none() | st.binary(max_size=60)), max_size=5).map(tuple)
+    ),
     st.builds(
         Have,
         HASH,
         st.lists(
-            st.builds(HeldRun, HASH, EIGHT, COUNT, st.binary(max_size=32), st.lists(st.tuples(COUNT, COUNT), max_size=4).map(tuple)),
+            st.builds(
+                HeldRun,
+                HASH,
+                EIGHT,
+                COUNT,
+                st.binary(max_size=32),
+                st.lists(st.tuples(COUNT, COUNT), max_size=4).map(tuple),
+            ),
             max_size=4,
         ).map(tuple),
         COUNT,
@@ -60,7 +69,9 @@ ANYTHING = st.recursive(
     | st.binary(max_size=40)
     | st.text(max_size=20)
     | st.builds(msgspec.msgpack.Ext, st.integers(-128, 127), st.binary(max_size=20)),
-    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text(max_size=6) | st.integers(0, 9), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=6) | st.dictionaries(st.text(max_size=6) | st.integers(0, 9), inner, max_size=4)
+    ),
     max_leaves=25,
 )
 TAGS = st.sampled_from(["intro", "events", "have", "sdp", "ring", "refusal", "reset"])
@@ -154,7 +165,15 @@ def test_an_item_of_a_kind_not_known_yet_is_passed_over_and_the_others_hold() ->
 
 
 def test_a_known_item_gone_wrong_spoils_the_message() -> None:
-    for bad in (["reset", b"short"], ["sdp", b"12345678", "shout", ""], ["have", b"", []], ["events", [[b"x"]]], [], [1], 7):
+    for bad in (
+        ["reset", b"short"],
+        ["sdp", b"12345678", "shout", ""],
+        ["have", b"", []],
+        ["events", [[b"x"]]],
+        [],
+        [1],
+        7,
+    ):
         with pytest.raises(BadPayload):
             decode_payload(msgspec.msgpack.encode([["ring"], bad]))
 

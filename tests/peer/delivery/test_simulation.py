@@ -1,4 +1,4 @@
-"""The promise: whatever is lost, doubled, reordered, replayed or damaged, and whoever crashes, both end with the same."""
+"""The promise: whatever is lost, doubled, reordered, replayed or damaged, whoever crashes, both end with the same."""
 
 from __future__ import annotations
 
@@ -63,7 +63,11 @@ class Weather:
 
     def _move(self, what: str, home: Home, size: int) -> None:
         other = self.other(home)
-        boxes = [self.world.node.boxes[at.mailbox] for at in postbox.mailboxes(home.tx, NODE) if at.mailbox in self.world.node.boxes]
+        boxes = [
+            self.world.node.boxes[at.mailbox]
+            for at in postbox.mailboxes(home.tx, NODE)
+            if at.mailbox in self.world.node.boxes
+        ]
         full = [box for box in boxes if box.items]
         if full and what in ("lose", "double", "reorder"):
             box = full[size % len(full)]
@@ -84,7 +88,7 @@ class Weather:
             case "lose" if full:
                 del box.items[place]
             case "double" if full:
-                seq, put_id, envelope, day = box.items[place]
+                _, put_id, envelope, day = box.items[place]
                 box.last += 1
                 box.items.append((box.last, put_id, envelope, day))
             case "reorder" if full:
@@ -153,7 +157,9 @@ class Weather:
         """A bit of something on its way is flipped: by the node, and by somebody who holds the address's key."""
         other = self.other(home)
         for mine in postbox.mailboxes(home.tx, NODE):
-            for _, _, envelope, _ in self.world.node.boxes[mine.mailbox].items if mine.mailbox in self.world.node.boxes else ():
+            for _, _, envelope, _ in (
+                self.world.node.boxes[mine.mailbox].items if mine.mailbox in self.world.node.boxes else ()
+            ):
                 damaged = bytearray(envelope)
                 damaged[size % len(damaged)] ^= 1 << size % 8
                 before = home.fingerprint()
@@ -226,6 +232,7 @@ def test_a_crash_between_any_two_steps_of_accepting_completes_on_restart(crasher
         invite = world.ada.invite()
         home.crash_in = step
         crashed = accept_and_say(world, invite)
+        home.crash_in = 0
         world.settle()
         world.check(world.ada, world.bob)
         assert world.ada.texts(world.bob) == ["hello"]

@@ -19,7 +19,7 @@ class Sent:
 
 
 class World:
-    """I write a log; the other takes messages by a link that dies and by mailboxes that forget, and says what it holds."""
+    """I write a log; the other takes it by a link that dies and by mailboxes that forget, and says what it holds."""
 
     def __init__(self, *, batch: int = 3) -> None:
         self.batch = batch

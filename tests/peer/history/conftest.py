@@ -8,12 +8,13 @@ from hashlib import blake2b
 
 from overfence.history import logbook, people
 from overfence.history.event import Event, Text
-from overfence.history.log import extend
+from overfence.history.log import Verdict, extend
 from overfence.history.migrations import migrations
 from overfence.history.people import ContactState
 from overfence_reliability import Run
 from sqlite_utils import Database
 
+NOTHING = Run()
 CONV = blake2b(b"a conversation", digest_size=32).digest()
 
 
@@ -35,7 +36,9 @@ def database() -> sqlite3.Connection:
     return tx
 
 
-def writes(name: str, texts: list[str], *, conv: bytes = CONV, salt: bytes = bytes(16), after: Run = Run()) -> list[Event]:
+def writes(
+    name: str, texts: list[str], *, conv: bytes = CONV, salt: bytes = bytes(16), after: Run = NOTHING
+) -> list[Event]:
     """A log of these texts, each event chained to the one before."""
     run, log = after, []
     for text in texts:
@@ -74,3 +77,11 @@ def whole_page(tx: sqlite3.Connection, page_size: int = 7) -> list[logbook.Entry
 def stored(tx: sqlite3.Connection) -> Iterator[bytes]:
     """The ids of all events held, confirmed or not."""
     yield from (row[0] for row in tx.execute("SELECT id FROM events"))
+
+
+def receive(tx: sqlite3.Connection, event: Event) -> tuple[Verdict, list[logbook.Entry]]:
+    """One event taken in by itself."""
+    intake = logbook.Intake(tx)
+    taken = intake.take(event)
+    intake.close()
+    return taken

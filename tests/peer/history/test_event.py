@@ -27,7 +27,9 @@ from .conftest import CONV, device_of, log_of, writes
 [GENUINE] = writes("ada", ["over the fence"])
 JSON_LIKE = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.binary(max_size=40) | st.text(),
-    lambda inner: st.lists(inner, max_size=12) | st.dictionaries(st.text(max_size=5) | st.integers(0, 9), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=12) | st.dictionaries(st.text(max_size=5) | st.integers(0, 9), inner, max_size=4)
+    ),
     max_leaves=30,
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -14,7 +15,7 @@ from overfence.history.event import LAMPORT_LIMIT, Event, Text, digest
 from overfence.history.log import AHEAD_LIMIT, Verdict, judge
 from overfence_reliability import Run
 
-from .conftest import CONV, database, device_of, log_of, stored, texts, whole_page, writes
+from .conftest import CONV, database, device_of, log_of, receive, stored, texts, whole_page, writes
 
 AUTHORS = ("ada", "bob", "eve")
 LOGS = {name: writes(name, [f"{name} {number}" for number in range(1, 13)]) for name in AUTHORS}
@@ -43,7 +44,7 @@ def test_any_arrival_of_any_multiset_of_events_ends_the_same(data: st.DataObject
     arrivals = data.draw(st.lists(st.sampled_from(IN_ORDER), max_size=90))
     handed_over: list[Event] = []
     for event in arrivals:
-        _, ordered = logbook.receive(tx, event)
+        _, ordered = receive(tx, event)
         handed_over += [entry.event for entry in ordered]
     held = {event.id for event in arrivals}
     assert sorted(stored(tx)) == sorted(held), "each is stored, once"
@@ -62,7 +63,7 @@ def test_any_arrival_of_any_multiset_of_events_ends_the_same(data: st.DataObject
     assert shown == [event for event in IN_ORDER if event.header.seq <= confirmed[name_of(event)]]
 
     for event in data.draw(st.permutations(IN_ORDER)):
-        logbook.receive(tx, event)
+        receive(tx, event)
     assert [entry.event for entry in whole_page(tx)] == IN_ORDER
 
 
@@ -80,11 +81,11 @@ def test_two_pasts_never_mix(data: st.DataObject) -> None:
     second = writes("ada", [f"second {number}" for number in range(8 - forked_at)], salt=b"s" * 16, after=after)
     tx = database()
     for event in data.draw(st.lists(st.sampled_from(first + second), max_size=60)):
-        logbook.receive(tx, event)
+        receive(tx, event)
         run = logbook.run_of(tx, CONV, device_of("ada"), log_of("ada"))
         chain = [entry.event for entry in whole_page(tx)]
         assert [event.header.seq for event in chain] == list(range(1, run.end + 1))
-        assert all(later.header.prev == earlier.id for earlier, later in zip(chain, chain[1:], strict=False))
+        assert all(later.header.prev == earlier.id for earlier, later in pairwise(chain))
         assert (chain[-1].id if chain else b"") == run.tip
 
 
@@ -96,9 +97,9 @@ def test_what_is_searched_is_what_is_held(order: list[int]) -> None:
     second = writes("ada", [f"pear{number}" for number in range(5)], salt=b"s" * 16, after=Run(1, first[0].id))
     tx = database()
     for number in order:
-        logbook.receive(tx, ([*second, first[5]] if number % 2 else [*first])[number % 5])
+        receive(tx, ([*second, first[5]] if number % 2 else [*first])[number % 5])
     for event in first:
-        logbook.receive(tx, event)
+        receive(tx, event)
     for text in [f"apple{number}" for number in range(6)] + [f"pear{number}" for number in range(5)]:
         assert all(found == text for found in texts(logbook.search(tx, text, 20)))
 
@@ -107,10 +108,10 @@ def test_a_dropped_events_words_are_not_found_any_more() -> None:
     first = writes("ada", ["apple", "cherry"])
     [other] = writes("ada", ["pear"], salt=b"s" * 16, after=Run(1, bytes(32)))
     tx = database()
-    logbook.receive(tx, other)
-    logbook.receive(tx, first[0])
+    receive(tx, other)
+    receive(tx, first[0])
     assert list(stored(tx)) == [first[0].id]
-    logbook.receive(tx, first[1])
+    receive(tx, first[1])
     assert texts(logbook.search(tx, "cherry", 20)) == ["cherry"]
     assert texts(logbook.search(tx, "pear", 20)) == []
 
@@ -118,11 +119,11 @@ def test_a_dropped_events_words_are_not_found_any_more() -> None:
 def test_an_event_beyond_the_hoarding_limit_comes_back_later() -> None:
     log = writes("ada", ["x"] * (AHEAD_LIMIT + 1))
     tx = database()
-    assert logbook.receive(tx, log[AHEAD_LIMIT])[0] is Verdict.FAR
-    assert logbook.receive(tx, log[AHEAD_LIMIT - 1])[0] is Verdict.ABOVE
+    assert receive(tx, log[AHEAD_LIMIT])[0] is Verdict.FAR
+    assert receive(tx, log[AHEAD_LIMIT - 1])[0] is Verdict.ABOVE
     assert list(stored(tx)) == [log[AHEAD_LIMIT - 1].id]
     for event in log:
-        logbook.receive(tx, event)
+        receive(tx, event)
     assert logbook.run_of(tx, CONV, device_of("ada"), log_of("ada")) == Run(AHEAD_LIMIT + 1, log[-1].id)
 
 
@@ -133,10 +134,10 @@ def test_an_invalid_event_fills_its_number_and_is_never_shown() -> None:
     bad = Event.parse(msgspec.msgpack.encode(header), body)
     [after] = writes("ada", ["after"], after=Run(1, bad.id))
     tx = database()
-    verdict, [entry] = logbook.receive(tx, bad)
+    verdict, [entry] = receive(tx, bad)
     assert verdict is Verdict.NEXT
     assert entry.refused
-    logbook.receive(tx, after)
+    receive(tx, after)
     assert logbook.run_of(tx, CONV, device_of("ada"), log_of("ada")).end == 2
     assert texts(whole_page(tx)) == ["after"]
     with pytest.raises(BadEvent):
@@ -148,7 +149,7 @@ def test_one_event_with_the_highest_clock_leaves_the_conversation_writable() -> 
     [last] = writes("ada", ["the end of time"])
     header = msgspec.structs.replace(last.header, lamport=LAMPORT_LIMIT)
     tx = database()
-    logbook.receive(tx, Event.parse(msgspec.msgpack.encode(header), last.body))
+    receive(tx, Event.parse(msgspec.msgpack.encode(header), last.body))
     for text in ("and yet", "it goes on"):
         event = say(tx, text)
         assert event.header.lamport == LAMPORT_LIMIT
@@ -160,7 +161,7 @@ def test_one_event_with_the_highest_clock_leaves_the_conversation_writable() -> 
 def test_an_own_event_is_later_than_everything_held() -> None:
     tx = database()
     for event in LOGS["ada"]:
-        logbook.receive(tx, event)
+        receive(tx, event)
     mine = say(tx, "an answer")
     assert mine.header.lamport == 13
     assert whole_page(tx)[-1].event == mine
@@ -171,12 +172,12 @@ def test_batches_for_sending_are_whole_events_in_order_and_bounded() -> None:
     for number in range(20):
         say(tx, f"{number} " + "x" * 1000)
     device, log = device_of("me"), log_of("me")
-    sent: list[Event] = []
+    sent: list[int] = []
     while len(sent) < 20:
         batch = logbook.events_from(tx, CONV, device, log, len(sent) + 1, 20, 5000)
         assert 1 <= len(batch) <= 4
-        sent += batch
-    assert [event.header.seq for event in sent] == list(range(1, 21))
+        sent += [seq for seq, _, _ in batch]
+    assert sent == list(range(1, 21))
     assert len(logbook.events_from(tx, CONV, device, log, 3, 20, 1)) == 1, "one too large for any batch still goes"
     assert logbook.count_after(tx, CONV, device, log, 15) == 5
 

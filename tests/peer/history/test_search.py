@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from overfence.history import logbook
 
-from .conftest import database, texts, writes
+from .conftest import database, receive, texts, writes
 
 SAID = [
     'she said "over the fence" twice',
@@ -24,7 +24,7 @@ SAID = [
 def hits(words: str) -> list[str]:
     tx = database()
     for event in writes("ada", SAID):
-        logbook.receive(tx, event)
+        receive(tx, event)
     return texts(logbook.search(tx, words, 20))
 
 
@@ -56,9 +56,9 @@ def test_every_word_must_occur_and_the_last_may_be_a_beginning(words: str, found
 
 @given(
     st.text(max_size=30)
-    | st.lists(st.sampled_from(['"', "*", "^", "NEAR(", ")", "AND", "OR", "NOT", ":", "-", "+", "{", "}", "a", "\x00", "'"])).map(
-        "".join
-    )
+    | st.lists(
+        st.sampled_from(['"', "*", "^", "NEAR(", ")", "AND", "OR", "NOT", ":", "-", "+", "{", "}", "a", "\x00", "'"])
+    ).map("".join)
 )
 def test_nothing_typed_is_an_error(words: str) -> None:
     assert set(hits(words)) <= set(SAID)
@@ -69,12 +69,12 @@ def test_what_was_said_is_found_by_its_words_in_any_order(words: list[str], shuf
     said = " ".join(words)
     tx = database()
     for event in writes("ada", ["zz", said, "yy"]):
-        logbook.receive(tx, event)
+        receive(tx, event)
     assert texts(logbook.search(tx, " ".join(sorted(words)), 5)) == [said]
 
 
 def test_the_newest_come_first_and_no_more_than_asked_for() -> None:
     tx = database()
     for event in writes("ada", [f"word {number}" for number in range(30)]):
-        logbook.receive(tx, event)
+        receive(tx, event)
     assert texts(logbook.search(tx, "word", 3)) == ["word 29", "word 28", "word 27"]

@@ -155,12 +155,20 @@ async def kept_or_failed(store: Store) -> set[str]:
     return set()
 
 
+def mount(*arguments: str) -> bool:
+    return subprocess.run(["mount", *arguments], capture_output=True).returncode == 0
+
+
+def unmount(folder: Path) -> None:
+    subprocess.run(["umount", folder], check=True)
+
+
 @pytest.mark.needs_root
 @pytest.mark.requires("mount", "umount")
 async def test_a_full_disk_loses_nothing_that_was_said_to_be_kept(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", disk], capture_output=True).returncode:
+    if not mount("-t", "tmpfs", "-o", "size=2m", "none", f"{disk}"):
         pytest.skip("this system mounts no file system")
     try:
         store = await Store.open(disk / "history.db")
@@ -177,7 +185,7 @@ async def test_a_full_disk_loses_nothing_that_was_said_to_be_kept(tmp_path: Path
         with pytest.raises(StorageFailed):
             await store.write(keep("still full", "x" * 100_000))
         assert await kept(store) == said
-        subprocess.run(["mount", "-o", "remount,size=16m", disk], check=True)
+        assert mount("-o", "remount,size=16m", f"{disk}")
         await store.write(keep("room again", "x" * 100_000))
         assert await kept(store) == said | {"room again"}
         await store.close()
@@ -185,7 +193,7 @@ async def test_a_full_disk_loses_nothing_that_was_said_to_be_kept(tmp_path: Path
         assert await kept(again) == said | {"room again"}
         await again.close()
     finally:
-        subprocess.run(["umount", disk], check=True)
+        unmount(disk)
 
 
 async def make_home(home: Path) -> None:
@@ -236,9 +244,7 @@ async def test_a_newer_history_whose_version_is_still_in_the_log_is_refused(tmp_
     ],
     ids=["text", "zeros", "magic only", "ones", "noise", "half"],
 )
-async def test_a_damaged_file_is_refused_and_left_byte_for_byte(
-    tmp_path: Path, ruin: Callable[[bytes], bytes]
-) -> None:
+async def test_a_damaged_file_is_refused_and_left_byte_for_byte(tmp_path: Path, ruin: Callable[[bytes], bytes]) -> None:
     await make_home(tmp_path)
     file = tmp_path / "history.db"
     file.write_bytes(ruin(file.read_bytes()))
@@ -274,21 +280,31 @@ asyncio.run(main())
 """
 
 
+@contextmanager
+def another_process(file: Path) -> Iterator[subprocess.Popen[str]]:
+    """It has the home open until it is told a line."""
+    arguments = [sys.executable, "-c", HOLDER, f"{file}"]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert line_of(other) == "open\n"
+        yield other
+
+
+def line_of(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
 async def test_a_home_open_in_another_process_is_refused_and_that_one_goes_on(tmp_path: Path) -> None:
     file = tmp_path / "history.db"
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, file], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as other:
-        assert other.stdin is not None
-        assert other.stdout is not None
-        assert other.stdout.readline() == "open\n"
+    with another_process(file) as other:
         before = every_file(tmp_path)
         with pytest.raises(HomeInUse):
             await Store.open(file)
         assert every_file(tmp_path) == before
+        assert other.stdin is not None
         other.stdin.write("\n")
         other.stdin.flush()
-        assert other.stdout.readline() == "closed\n"
+        assert line_of(other) == "closed\n"
         assert other.wait(PATIENCE_S) == 0
     store = await Store.open(file)
     assert await kept(store) == {"theirs"}
@@ -297,19 +313,18 @@ async def test_a_home_open_in_another_process_is_refused_and_that_one_goes_on(tm
 
 async def test_a_process_that_is_killed_leaves_the_home_to_the_next(tmp_path: Path) -> None:
     file = tmp_path / "history.db"
-    with subprocess.Popen([sys.executable, "-c", HOLDER, file], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == b"open\n"
+    with another_process(file) as other:
         other.kill()
         other.wait(PATIENCE_S)
     await make_home(tmp_path)
 
 
+def open_to_others(home: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mode & 0o077 for path in home.iterdir()}
+
+
 async def test_only_the_owner_can_read_what_is_kept(tmp_path: Path) -> None:
     store = await Store.open(tmp_path / "history.db")
     await store.write(keep("private"))
-    assert {path.name: path.stat().st_mode & 0o077 for path in tmp_path.iterdir()} == {
-        "history.db": 0,
-        "history.db-wal": 0,
-    }
+    assert open_to_others(tmp_path) == {"history.db": 0, "history.db-wal": 0}
     await store.close()
