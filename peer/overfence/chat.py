@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self, TypeVar, assert_never
 from weakref import WeakSet
 
+from .connect.ice import read_ice_servers
 from .connect.webrtc import LinkConfig
 from .conversation import Contact, Conversation, Message
 from .delivery import meeting
@@ -72,12 +73,14 @@ class Chat:
         self.server = server
         self._name = name
         self._links = links
+        read_ice_servers(links.ice_servers)
         self._thread = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._open_store: Store | None = None
         self._running: asyncio.Task[None] | None = None
         self._contacts: dict[int, Contact] = {}
-        self._listeners: dict[int, WeakSet[Feed[Message]]] = {}
+        # None: of every contact
+        self._listeners: dict[int | None, WeakSet[Feed[Message]]] = {}
         self._events: WeakSet[Feed[ChatEvent]] = WeakSet()
         self._awaited: dict[bytes, asyncio.Event] = {}
 
@@ -128,6 +131,7 @@ class Chat:
         self._open_store = store
         self._exchange = Exchange(store, self._me, self._links, self._heard)
         self._running = asyncio.create_task(self._exchange.run(), name="overfence")
+        self._running.add_done_callback(self._delivery_ended)
         return self
 
     async def __aexit__(
@@ -224,12 +228,17 @@ class Chat:
             boxes = postbox.mailbox_for(tx, contact._row.id)
             for box in boxes:
                 postbox.close_mailbox(tx, box.mailbox)
+            people.forget_puts(tx, contact._row.id)
             people.set_contact(tx, contact._row.id, state=ContactState.REMOVED)
             return {box.node for box in boxes}
 
         for node in await self._write(write):
             self._exchange.errand(node)
         await self._exchange.refresh({contact._row.id})
+
+    def messages(self) -> Feed[Message]:
+        """What anybody says from this call on, whoever comes to be a contact included."""
+        return self._listen(None)
 
     def conversation(self, contact: Contact) -> Conversation:
         """What is said between that contact and me."""
@@ -255,7 +264,7 @@ class Chat:
     # ── inside ────────────────────────────────────────────────────────────────────────────────────
 
     def _store(self) -> Store:
-        if self._thread != threading.get_ident() or self._loop is not asyncio.get_running_loop():
+        if self._thread != threading.get_ident() or self._loop is not _running_loop():
             raise WrongLoop("a Chat is used on the thread and event loop that opened it")
         if self._open_store is None:
             raise ChatClosed("this Chat is closed")
@@ -267,10 +276,14 @@ class Chat:
     # Reading shares the writer's thread: one connection a file, and a reader sees what it was told.
     _read = _write
 
+    def _delivery_ended(self, running: asyncio.Task[None]) -> None:
+        if not running.cancelled() and running.exception() is not None:
+            self._tell(Notice("delivery has stopped: what you write is kept; open this chat again to go on"))
+
     def _wake(self, number: int) -> None:
         self._exchange.wake(number)
 
-    def _listen(self, number: int) -> Feed[Message]:
+    def _listen(self, number: int | None) -> Feed[Message]:
         self._store()
         feed: Feed[Message] = Feed()
         self._listeners.setdefault(number, WeakSet()).add(feed)
@@ -310,9 +323,8 @@ class Chat:
             case Told(number, end):
                 contact = self._contacts[number]
                 if end > contact._delivered_upto:
-                    contact._delivered_upto = end
+                    contact._tick(end)
                     self._tell(Delivered(contact, end))
-                    asyncio.ensure_future(_notify(contact))  # noqa: RUF006 (it ends at once)
             case ContactMoved():
                 self._contact_moved(happening)
             case NodeMoved(url, connected, detail, retry_in_s):
@@ -327,9 +339,10 @@ class Chat:
 
     def _deliver(self, number: int, entries: list[logbook.Entry]) -> None:
         contact = self._contacts[number]
-        for feed in self._listeners.get(number, ()):
+        for feed in (*self._listeners.get(number, ()), *self._listeners.get(None, ())):
             for entry in entries:
-                if not entry.refused and entry.event.header.kind not in _FACTS:
+                shown = not entry.refused and entry.event.header.kind not in _FACTS
+                if shown and feed.unread < UNREAD_LIMIT:
                     feed.tell(self._message(contact, entry, 0))
 
     def _contact_moved(self, moved: ContactMoved) -> None:
@@ -348,6 +361,13 @@ class Chat:
         if contact.path != path:
             contact.path, contact.detail, contact.pair = path, moved.detail, moved.pair  # type: ignore[assignment] # a Literal
             self._tell(PathChanged(contact, contact.path, moved.detail, moved.pair))
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def checked_name(name: str) -> str:
@@ -376,8 +396,3 @@ def _begin(tx: sqlite3.Connection, identity: Identity, name: str | None, server:
         if contact.state not in (ContactState.REMOVED, ContactState.REFUSED, ContactState.EXPIRED):
             me.keep_up(tx, contact, renamed=chosen != known)
     return me
-
-
-async def _notify(contact: Contact) -> None:
-    async with contact._moved:
-        contact._moved.notify_all()

@@ -30,7 +30,12 @@ class Contact:
         self.pair: tuple[str, str] | None = None
         self.detail = ""
         self._delivered_upto = 0
-        self._moved = asyncio.Condition()
+        self._ticked = asyncio.Event()
+
+    def _tick(self, upto: int) -> None:
+        self._delivered_upto = upto
+        waiting, self._ticked = self._ticked, asyncio.Event()
+        waiting.set()
 
     @property
     def id(self) -> str:
@@ -70,10 +75,12 @@ class Message:
 
     async def delivered(self, timeout: float = 10.0) -> None:  # noqa: ASYNC109 (the API of the design)
         """Return once this is fsynced on a device of the contact's; raises `NotDelivered`, and it stays queued."""
+        self._chat._store()
         contact = self.contact
         try:
-            async with asyncio.timeout(timeout), contact._moved:
-                await contact._moved.wait_for(lambda: contact._delivered_upto >= self.seq)
+            async with asyncio.timeout(timeout):
+                while contact._delivered_upto < self.seq:
+                    await contact._ticked.wait()
         except TimeoutError:
             raise NotDelivered(f"{contact.name} has not confirmed it yet; it stays queued") from None
 
@@ -86,7 +93,10 @@ class Conversation:
         self.contact = contact
 
     async def send(self, text: str) -> Message:
-        """Say something; returns once it is fsynced here. Raises `TooLong`, `EmptyMessage`, `ContactRemoved`."""
+        """Say something; returns once it is fsynced here. Raises `TooLong`, `EmptyMessage`, `ContactRemoved`.
+
+        Cancelled, it may or may not have been said: `history` tells.
+        """
         if not text:
             raise EmptyMessage("there is nothing to send")
         # Lone surrogates can come from a terminal, and no encoding takes them.
@@ -118,7 +128,10 @@ class Conversation:
         return await self._chat._read(count)
 
     def messages(self) -> Feed[Message]:
-        """What the contact says from this call on, each author's in order, each once; unread ones wait in memory."""
+        """What the contact says from this call on, each author's in order, each once.
+
+        10,000 may wait to be read; what comes then stands in `history` only.
+        """
         return self._chat._listen(self.contact._row.id)
 
     async def _send(self, kind: str, content: Content) -> Message:
@@ -131,6 +144,7 @@ class Conversation:
                 raise ContactRemoved(f"{contact.name} was removed from your contacts")
             return me.write(tx, row, kind, content)
 
+        # Woken before it is durable, so that sealing joins the very transaction that keeps it.
+        asyncio.get_running_loop().call_soon(self._chat._wake, number)
         entry = await self._chat._write(write)
-        self._chat._wake(number)
         return self._chat._message(contact, entry, contact._delivered_upto)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
@@ -44,6 +45,9 @@ ANSWER_TIMEOUT_S = 20.0
 # Presence and mail heal faster the sooner we are back, and a node serves a returning crowd spread over this.
 FIRST_RETRY_S = 0.25
 LAST_RETRY_S = 30.0
+RETRY_AFTER_LIMIT_S = 3600.0
+# A connection that lasted this long was a good one; one that breaks at once keeps its back-off growing.
+STEADY_S = 10.0
 
 Answer = Opened | Accepted | Card | Done | Snapshot | Error
 
@@ -54,7 +58,10 @@ class NodeRefused(Unreachable):
     def __init__(self, error: Error) -> None:
         super().__init__(f"the server refused: {error.code} {error.text}".strip())
         self.code = error.code
-        self.retry_after_s = error.retry_after_s
+        after_s = error.retry_after_s
+        known = after_s is not None and math.isfinite(after_s)
+        # The node's word, within reason: it may be broken, or mean to keep us silent.
+        self.retry_after_s = min(max(after_s or 0.0, 0.0), RETRY_AFTER_LIMIT_S) if known else None
 
 
 class BadNode(Unreachable):
@@ -62,7 +69,7 @@ class BadNode(Unreachable):
 
 
 class Listener(Protocol):
-    """Who hears what a node says of its own accord; called on the loop, and must not raise."""
+    """Who hears what a node says of its own accord; called on the loop. `BadNode` from `items` ends the connection."""
 
     def connected(self, node: NodeClient) -> None: ...
     def disconnected(self, node: NodeClient, why: str, retry_in_s: float) -> None: ...
@@ -97,7 +104,9 @@ class NodeClient:
 
     async def run(self, clock_s: Callable[[], float]) -> None:
         """Connect, listen, and come back after every loss, until cancelled."""
-        async with aiohttp.ClientSession() as session:
+        trace = aiohttp.TraceConfig()
+        trace.on_request_redirect.append(_refuse_redirect)
+        async with aiohttp.ClientSession(trace_configs=[trace]) as session:
             while True:
                 why = await self._once(session, clock_s)
                 wait_s = self._backoff.next_s()
@@ -136,8 +145,9 @@ class NodeClient:
     async def say(self, frame: ClientFrame) -> None:
         """Say what is never answered; lost with the connection, if that is lost."""
         if self._socket is not None:
-            with suppress(ConnectionError, aiohttp.ClientError):
-                await self._socket.send_bytes(encode(frame))
+            with suppress(ConnectionError, aiohttp.ClientError, TimeoutError):
+                async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                    await self._socket.send_bytes(encode(frame))
 
     async def _once(self, session: aiohttp.ClientSession, clock_s: Callable[[], float]) -> str:
         try:
@@ -149,18 +159,21 @@ class NodeClient:
                     heartbeat=20,
                     compress=0,
                 )
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError, BadNode) as error:
             return _words(error)
+        loop = asyncio.get_running_loop()
+        steady_at = loop.time() + STEADY_S
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await self._greet(socket, clock_s)
             self._socket = socket
-            self._backoff.succeeded()
             self._listener.connected(self)
             return await self._listen(socket)
         except (aiohttp.ClientError, ConnectionError, TimeoutError, BadNode, BadFrame) as error:
             return _words(error)
         finally:
+            if loop.time() >= steady_at:
+                self._backoff.succeeded()
             self._socket = None
             for answer in self._waiting.values():
                 if not answer.done():
@@ -209,6 +222,11 @@ class NodeClient:
                 raise BadNode("the server sent text")
             case _:
                 raise ConnectionResetError("the connection closed")
+
+
+async def _refuse_redirect(*_: object) -> None:
+    # Followed, any server could make us knock at any door of our own network.
+    raise BadNode("the server sends us elsewhere")
 
 
 def _words(error: Exception) -> str:

@@ -13,17 +13,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from overfence_reliability import Run
-from overfence_signalling import Accepted, Ack, Changes, Items, Put, Snapshot
+from overfence_signalling import Accepted, Changes, Items, Put, Snapshot
 
-from ..connect.errors import LinkClosed
-from ..connect.nodes import NodeClient
+from ..connect.backoff import Backoff
+from ..connect.errors import LinkClosed, MessageTooLong
+from ..connect.nodes import BadNode, NodeClient
 from ..connect.webrtc import LinkConfig
 from ..errors import StorageFailed, Unreachable
 from ..history import logbook, people, postbox
 from ..history.people import ContactRow, ContactState
 from ..history.store import Store
+from ..identity import Invite
 from ..sealing import seal_envelope
-from . import incoming, meeting, outgoing
+from . import incoming, outgoing
+from .arrivals import Arrivals
 from .direct import Direct
 from .incoming import Outcome
 from .me import Me
@@ -35,19 +38,13 @@ from .pump import Pump
 
 logger = logging.getLogger(__name__)
 
-# Messages of a link that wait to be taken in. Past it the link is closed: a peer cannot fill our memory
-# faster than our disk takes it, and what is lost with the link comes again by sync.
-QUEUE_LIMIT_BYTES = 4 * 1024 * 1024
-# What one transaction takes in at most.
-TAKE_LIMIT = 64
-# A duplicate is answered with a have at most this often: a replayed message cannot make us chatter (§6).
-DUPLICATE_ANSWER_S = 60.0
 DATE_CHECK_S = 60.0
+STORAGE_RETRY_S = 1.0
+# What a mailbox took and its owner never confirmed is offered again: after a minute, doubling to a day (§6).
+OFFER_AGAIN_FIRST_S = 60.0
+OFFER_AGAIN_LAST_S = 24 * 3600.0
 # Nodes one peer connects to: what contacts name as theirs cannot make us open connections without end.
 NODES_LIMIT = 32
-
-
-_Arrived = tuple[NodeClient, Items] | tuple[bytes, bytes]
 
 
 @dataclass
@@ -57,6 +54,7 @@ class _Device:
     contact: int
     pump: Pump
     direct: Direct
+    again: Backoff
     why: str = ""
 
 
@@ -70,11 +68,10 @@ class Exchange:
         self._publish = publish
         self._presence = Presence(me, self._presence_changed)
         self._postmen: dict[str, Postman] = {}
+        self._errand_tasks: dict[str, list[asyncio.Task[None] | None]] = {}
         self._devices: dict[bytes, _Device] = {}
         self._contacts: dict[int, ContactRow] = {}
-        self._arrivals: asyncio.Queue[_Arrived] = asyncio.Queue()
-        self._queued: dict[bytes, int] = {}
-        self._answered_at: dict[bytes, float] = {}
+        self._arrivals = Arrivals(store, me, direct=self._open_links, act=self._act, trouble=self._trouble)
         self._tasks: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -85,7 +82,7 @@ class Exchange:
                 nodes = await self._store.write(self._known_nodes)
                 self._reach(nodes)
                 await self.refresh()
-                self._spawn(self._take_forever())
+                self._spawn(self._arrivals.run())
                 self._spawn(self._follow_the_date())
         finally:
             self._tasks = None
@@ -100,7 +97,8 @@ class Exchange:
 
     def errand(self, url: str) -> None:
         """Something new is to be done at a node."""
-        self._reach({url})
+        if self._me.server is not None:
+            self._reach({url})
         if url in self._postmen:
             self._postmen[url].wake()
             self._postmen[url].node.hurry()
@@ -108,6 +106,7 @@ class Exchange:
     async def refresh(self, numbers: set[int] | None = None) -> None:
         """Look again at contacts (all, or these): who they are, which devices and nodes they have."""
         rows, devices, nodes = await self._store.write(self._look)
+        self._let_go(set(self._postmen) - nodes)
         self._reach(nodes)
         for device in devices:
             self._meet(device)
@@ -124,18 +123,25 @@ class Exchange:
     # ── starting things ───────────────────────────────────────────────────────────────────────────
 
     def _known_nodes(self, tx: sqlite3.Connection) -> set[str]:
+        if self._me.server is None:
+            return set()  # offline is a choice: then nobody is connected to
         nodes = {box.node for box in postbox.mailboxes(tx)}
         nodes |= {url for (url,) in tx.execute("SELECT node FROM addresses UNION SELECT node FROM puts")}
-        return nodes | ({self._me.server} if self._me.server else set())
+        for contact in people.contacts(tx):
+            if contact.state is ContactState.WAITING and contact.invite:
+                nodes.add(Invite.parse(contact.invite).node)
+        return nodes | {self._me.server}
 
     def _look(self, tx: sqlite3.Connection) -> tuple[list[ContactRow], list[people.DeviceRow], set[str]]:
         return people.contacts(tx), people.devices(tx), self._known_nodes(tx)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        if self._tasks is None:
-            work.close()
-            return
-        self._tasks.create_task(_outlive(work))
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+        if self._tasks is not None:
+            # While it ends, a task group takes no more.
+            with suppress(RuntimeError):
+                return self._tasks.create_task(_outlive(work))
+        work.close()
+        return None
 
     def _reach(self, nodes: set[str]) -> None:
         """Keep up a connection to each of these nodes, my own server's first."""
@@ -152,8 +158,15 @@ class Exchange:
                 published=self._published,
                 listening=self._listening,
             )
-            self._spawn(node.run(time.time))
-            self._spawn(postman.run())
+            self._errand_tasks[url] = [self._spawn(node.run(time.time)), self._spawn(postman.run())]
+
+    def _let_go(self, nodes: set[str]) -> None:
+        """Nobody has to do with these nodes any more."""
+        for url in nodes:
+            for task in self._errand_tasks.pop(url, []):
+                if task is not None:
+                    task.cancel()
+            self._presence.lost(self._postmen.pop(url).node)
 
     def _part(self, contact: int) -> None:
         for device in self._devices.values():
@@ -171,7 +184,9 @@ class Exchange:
         self._publish(Published(mailbox))
 
     def _meet(self, row: people.DeviceRow) -> None:
-        if row.dsk in self._devices:
+        known = self._devices.get(row.dsk)
+        if known is not None:
+            known.contact = row.contact
             return
         dsk = row.dsk
         direct = Direct(
@@ -186,9 +201,10 @@ class Exchange:
             changed=lambda why: self._link_changed(dsk, why),
         )
         pump = Pump(dsk, self._store, self._me, link=lambda: direct.link, posted=self._wake_postman)
-        self._devices[dsk] = _Device(row.contact, pump, direct)
+        again = Backoff(first_s=OFFER_AGAIN_FIRST_S, last_s=OFFER_AGAIN_LAST_S, jitter=random.SystemRandom().random)
+        self._devices[dsk] = _Device(row.contact, pump, direct, again)
         self._spawn(pump.run())
-        if self._presence.is_here(dsk):
+        if self._presence.is_here(row.contact, dsk):
             direct.present(True)
 
     def _enter_topics(self, row: ContactRow) -> None:
@@ -208,6 +224,8 @@ class Exchange:
     # ── what nodes say ────────────────────────────────────────────────────────────────────────────
 
     def connected(self, node: NodeClient) -> None:
+        if node.url not in self._postmen:
+            return
         self._postmen[node.url].reconnected()
         self._publish(NodeMoved(node.url, True, "connected", None))
         if abs(node.clock_off_s) > 300:
@@ -222,7 +240,8 @@ class Exchange:
             self._tell_contact(number)
 
     def items(self, node: NodeClient, items: Items) -> None:
-        self._arrivals.put_nowait((node, items))
+        if not self._arrivals.by_mail(node, items):
+            raise BadNode("the server sends more than was asked for")
 
     def snapshot(self, node: NodeClient, snapshot: Snapshot) -> None:
         self._presence.snapshot(node, snapshot)
@@ -233,14 +252,15 @@ class Exchange:
         self._presence.entered(node, changes.topic, changes.entered)
 
     def fenced(self, node: NodeClient, mailbox: bytes) -> None:
-        self._postmen[node.url].fenced.add(mailbox)
+        if node.url in self._postmen:
+            self._postmen[node.url].fenced.add(mailbox)
         self._publish(Trouble("this home is open elsewhere: another process took over its mailboxes"))
 
     # ── what else happens ─────────────────────────────────────────────────────────────────────────
 
-    def _presence_changed(self, dsk: bytes, here: bool) -> None:
+    def _presence_changed(self, contact: int, dsk: bytes, here: bool) -> None:
         device = self._devices.get(dsk)
-        if device is not None:
+        if device is not None and device.contact == contact:
             device.direct.present(here)
             self._tell_contact(device.contact)
 
@@ -252,15 +272,18 @@ class Exchange:
             device.pump.link_opened()
             self._spawn(self._send_have(dsk))
         else:
-            self._spawn(device.pump.lost())
+            device.pump.lost()
         self._tell_contact(device.contact)
 
     def _knocked(self, contact: int) -> None:
         self._spawn(self.refresh({contact}))
 
-    def _lapsed(self, dsk: bytes) -> None:
-        if dsk in self._devices:
-            self._spawn(self._devices[dsk].pump.lost())
+    def _lapsed(self, dsk: bytes, at_once: bool) -> None:
+        device = self._devices.get(dsk)
+        if device is not None:
+            # A node that only says "taken" must not make us seal for ever: 1 minute, doubling to a day (§6).
+            wait_s = 0.0 if at_once else device.again.next_s()
+            asyncio.get_running_loop().call_later(wait_s, device.pump.lost)
 
     def _wake_postman(self, url: str) -> None:
         if url in self._postmen:
@@ -273,7 +296,9 @@ class Exchange:
         devices = [device for device in self._devices.values() if device.contact == number]
         links = [device.direct.link for device in devices]
         pair = next(((link.pair.local_type, link.pair.remote_type) for link in links if link and link.pair), None)
-        online = any(self._presence.is_here(dsk) for dsk, device in self._devices.items() if device.contact == number)
+        online = any(
+            self._presence.is_here(number, dsk) for dsk, device in self._devices.items() if device.contact == number
+        )
         reached = any(postman.node.is_connected for postman in self._postmen.values())
         path = "direct" if any(links) else "mailbox" if reached else "offline"
         broken = next((device.why for device in devices if device.why), "")
@@ -309,92 +334,24 @@ class Exchange:
         return isinstance(answer, Accepted) and answer.state == "passed"
 
     async def _send_have(self, dsk: bytes) -> None:
-        outcome = Outcome(owed={dsk: None})
-        await self._store.write(lambda tx: incoming.answer(tx, self._me, outcome, frozenset({dsk})))
-        self._send(outcome)
+        def seal(tx: sqlite3.Connection) -> Outcome:
+            outcome = Outcome(owed={dsk: None})
+            incoming.answer(tx, self._me, outcome, frozenset({dsk}))
+            return outcome
+
+        self._send(await self._store.write(seal))
 
     # ── the one way in ────────────────────────────────────────────────────────────────────────────
 
     def _arrived_by_link(self, dsk: bytes, message: bytes) -> None:
-        queued = self._queued.get(dsk, 0) + len(message)
-        if queued > QUEUE_LIMIT_BYTES:
+        if not self._arrivals.by_link(dsk, message):
             self._spawn(self._devices[dsk].direct.drop())
-            return
-        self._queued[dsk] = queued
-        self._arrivals.put_nowait((dsk, message))
 
-    async def _take_forever(self) -> None:
-        while True:
-            batch = [await self._arrivals.get()]
-            while len(batch) < TAKE_LIMIT and not self._arrivals.empty():
-                batch.append(self._arrivals.get_nowait())
-            for arrived in batch:
-                if isinstance(arrived[0], bytes):
-                    self._queued[arrived[0]] -= len(arrived[1])
-            try:
-                await self._take_in(batch)
-            except Exception:
-                # The one way in must stay open, whatever one batch brought.
-                logger.exception("acting on what arrived failed")
+    def _open_links(self) -> frozenset[bytes]:
+        return frozenset(dsk for dsk, device in self._devices.items() if device.direct.link is not None)
 
-    async def _take_in(self, batch: list[_Arrived]) -> None:
-        direct = frozenset(dsk for dsk, device in self._devices.items() if device.direct.link is not None)
-        while True:
-            try:
-                outcome, acks = await self._store.write(lambda tx: self._take(tx, batch, direct))
-                break
-            except StorageFailed as error:
-                # Nothing is acknowledged, so nothing is lost; the sender keeps it until the disk is well.
-                self._publish(Trouble(f"what arrives cannot be stored: {error}"))
-                await asyncio.sleep(1)
-            except Exception:
-                if len(batch) == 1:
-                    logger.exception("a message could not be taken in; it is left")
-                    return
-                for arrived in batch:
-                    await self._take_in([arrived])
-                return
-        for node, ack in acks:
-            await node.say(ack)
-        await self._act(outcome)
-
-    def _take(
-        self, tx: sqlite3.Connection, batch: list[_Arrived], direct: frozenset[bytes]
-    ) -> tuple[Outcome, list[tuple[NodeClient, Ack]]]:
-        outcome = Outcome()
-        acks = []
-        for source, content in batch:
-            if isinstance(source, bytes) and isinstance(content, bytes):
-                incoming.take_message(tx, self._me, source, content, outcome)
-            elif isinstance(source, NodeClient) and isinstance(content, Items):
-                ack = self._take_items(tx, content, outcome)
-                acks += [(source, ack)] if ack else []
-        meeting.close_used_invites(tx, outcome)
-        now = time.monotonic()
-        for dsk in outcome.duplicates:
-            if now - self._answered_at.get(dsk, -DUPLICATE_ANSWER_S) >= DUPLICATE_ANSWER_S:
-                self._answered_at[dsk] = now
-                outcome.owed[dsk] = None
-        incoming.answer(tx, self._me, outcome, direct)
-        return outcome, acks
-
-    def _take_items(self, tx: sqlite3.Connection, items: Items, outcome: Outcome) -> Ack | None:
-        box = postbox.mailbox(tx, items.mailbox)
-        if box is None:
-            return None
-        reached = box.seq if box.epoch == items.epoch else 0
-        for item in items.items:
-            if 0 < item.seq <= reached:
-                continue
-            if box.contact is None:
-                meeting.take_knock(tx, self._me, box, item.envelope, item.day, outcome)
-            else:
-                incoming.take_envelope(tx, self._me, box, item.envelope, outcome)
-            reached = max(reached, item.seq)
-        if reached == 0:
-            return None
-        postbox.set_cursor(tx, box.mailbox, items.epoch, reached)
-        return Ack(mailbox=box.mailbox, epoch=items.epoch, seq=reached)
+    def _trouble(self, text: str) -> None:
+        self._publish(Trouble(text))
 
     async def _act(self, outcome: Outcome) -> None:
         for why in outcome.dropped:
@@ -402,8 +359,13 @@ class Exchange:
         self._send(outcome)
         for url in outcome.nodes:
             self._wake_postman(url)
-        if outcome.contacts:
-            await self.refresh(outcome.contacts)
+        while outcome.contacts:
+            # What is durable must be told, whatever the disk says meanwhile.
+            try:
+                await self.refresh(outcome.contacts)
+                break
+            except StorageFailed:
+                await asyncio.sleep(STORAGE_RETRY_S)
         for dsk, run in outcome.told:
             self._told(dsk, run)
         by_contact: dict[int, list[logbook.Entry]] = {}
@@ -418,6 +380,7 @@ class Exchange:
     def _told(self, dsk: bytes, run: Run) -> None:
         device = self._devices.get(dsk)
         if device is not None:
+            device.again.succeeded()
             device.pump.told(run)
             self._publish(Told(device.contact, run.end))
 
@@ -427,7 +390,7 @@ class Exchange:
             link = device.direct.link if device else None
             if link is not None:
                 # A have that is lost with its link is made anew from the database when it is next owed.
-                with suppress(LinkClosed):
+                with suppress(LinkClosed, MessageTooLong):
                     link.send(message)
 
 

@@ -14,7 +14,7 @@ from ..history import logbook, people, postbox
 from ..history.event import LAMPORT_LIMIT, Addresses, Event, Profile
 from ..history.log import Verdict
 from ..history.people import ContactState
-from ..identity import BadDeviceList, Device, DeviceList
+from ..identity import BadDeviceList, Device, DeviceList, verify
 from ..sealing import (
     BadEnvelope,
     Duplicate,
@@ -29,6 +29,7 @@ from ..sealing import (
 from .me import Me
 from .outgoing import have, post, seal_items
 from .payload import (
+    LOGS_LIMIT,
     AnyItem,
     Batch,
     Have,
@@ -53,7 +54,21 @@ class Outcome:
     duplicates: set[bytes] = field(default_factory=set)
     nodes: set[str] = field(default_factory=set)  # where something new waits to be said
     contacts: set[int] = field(default_factory=set)  # whose state, name, devices or addresses changed
+    met: list[bytes] = field(default_factory=list)  # devices of guests that were just taken
     dropped: list[str] = field(default_factory=list)  # why a message was, in words without content
+
+    def add(self, other: Outcome) -> None:
+        """What one more message led to."""
+        self.ordered += other.ordered
+        self.told += other.told
+        self.calls += other.calls
+        self.to_link += other.to_link
+        self.owed.update(other.owed)
+        self.duplicates |= other.duplicates
+        self.nodes |= other.nodes
+        self.contacts |= other.contacts
+        self.met += other.met
+        self.dropped += other.dropped
 
 
 class Shelf(Mapping[bytes, PrekeySecret]):
@@ -153,6 +168,9 @@ def check_introduction(account: bytes, device: Device, items: list[AnyItem]) -> 
     listed = DeviceList.parse(introduction.device_list)
     if listed.account != account or not listed.holds(device.dsk, device.dik):
         raise BadDeviceList("the device is not in its account's list")
+    # An account can list any key; only its holder can sign that it belongs there.
+    if not verify(device.dsk, "device", account + device.dik, introduction.consent):
+        raise BadDeviceList("the device has not signed that it is its account's")
     return introduction
 
 
@@ -172,7 +190,7 @@ def take_items(
             case Introduction():
                 _take_introduction(tx, contact, dsk, item, outcome)
             case Batch():
-                _take_batch(tx, contact, item, outcome)
+                _take_batch(tx, me, contact, item, outcome)
                 outcome.owed[dsk] = None
             case Have():
                 _take_have(tx, me, contact, dsk, item, outcome)
@@ -222,8 +240,9 @@ def _take_introduction(
     outcome.contacts.add(contact.id)
 
 
-def _take_batch(tx: sqlite3.Connection, contact: people.ContactRow, batch: Batch, outcome: Outcome) -> None:
-    authors = {device.dsk for device in people.devices(tx, contact.id)}
+def _take_batch(tx: sqlite3.Connection, me: Me, contact: people.ContactRow, batch: Batch, outcome: Outcome) -> None:
+    authors = {device.dsk for device in people.devices(tx, contact.id)} - {me.dsk}
+    logs = logbook.logs_of(tx, contact.conv)
     intake = logbook.Intake(tx)
     for header, body in batch.events:
         try:
@@ -234,6 +253,11 @@ def _take_batch(tx: sqlite3.Connection, contact: people.ContactRow, batch: Batch
         if event.header.conv != contact.conv or event.header.device not in authors:
             outcome.dropped.append("an event of another conversation or author")
             continue
+        log = (event.header.device, event.header.log)
+        if log not in logs and len(logs) >= LOGS_LIMIT:
+            outcome.dropped.append("an event of one log too many")
+            continue
+        logs.add(log)
         verdict, ordered = intake.take(event)
         if verdict in (Verdict.FORK, Verdict.FAR):
             outcome.dropped.append(f"an event that is a {verdict.name.lower()}")

@@ -33,9 +33,15 @@ class Me:
         """Unix seconds."""
         return self.clock_ms() // 1000
 
+    @property
+    def consent(self) -> bytes:
+        """This device's signature that it belongs to its account."""
+        return self.identity.sign_device("device", self.identity.account + self.identity.dik)
+
     def addresses(self, tx: sqlite3.Connection, contact: int) -> tuple[Address, ...]:
-        """Where that contact can write to this device."""
-        return tuple(Address(box.node, box.mailbox, box.key) for box in postbox.mailbox_for(tx, contact))
+        """Where that contact can write to this device, the server of now first."""
+        boxes = sorted(postbox.mailbox_for(tx, contact), key=lambda box: box.node != self.server)
+        return tuple(Address(box.node, box.mailbox, box.key) for box in boxes)
 
     def new_mailbox(self, tx: sqlite3.Connection, node: str, contact: int | None) -> postbox.Mailbox:
         """Draw a mailbox; its node hears of it when next reached."""

@@ -11,7 +11,7 @@ from ..errors import BadPayload, OverfenceError
 from ..history import people, postbox
 from ..history.event import Address
 from ..history.people import ContactRow, ContactState, DeviceRow
-from ..identity import BadDeviceList, Device, Invite, fingerprint
+from ..identity import DEVICE_LIMIT, BadDeviceList, Device, Invite, fingerprint
 from ..sealing import (
     BadCard,
     BadEnvelope,
@@ -30,7 +30,7 @@ from ..sealing import (
 )
 from .incoming import Outcome, check_introduction, open_sealed, take_items, take_message
 from .me import Me
-from .outgoing import proof_of
+from .outgoing import load_progress, proof_of, seal_next
 from .payload import Introduction, Refusal, decode_payload, encode_payload
 
 # Strangers who are told that an invite is used; whoever holds the link could else make us write for ever.
@@ -82,9 +82,7 @@ def accept(tx: sqlite3.Connection, me: Me, invite: Invite) -> ContactRow:
             people.forget_devices(tx, known.id)
             me.keep_up(tx, known, renamed=False)
         return people.contact(tx, known.id)
-    # Without a server of one's own, the answer comes to where the invite lies: its maker chose to trust that node.
-    node = me.server or invite.node
-    return _new_contact(tx, me, invite.account, node, state=ContactState.WAITING, invite=str(invite))
+    return _new_contact(tx, me, invite.account, ContactState.WAITING, str(invite))
 
 
 def knock(tx: sqlite3.Connection, me: Me, contact: ContactRow, invite: Invite, card: Card) -> bytes:
@@ -92,6 +90,8 @@ def knock(tx: sqlite3.Connection, me: Me, contact: ContactRow, invite: Invite, c
     device = card.device
     if card.device_list.account != invite.account or fingerprint(*device) != invite.device_hash:
         raise BadCard("the card is not of the one who made the invite")
+    if not _is_free(tx, me, device.dsk, invite.account):
+        raise BadCard("the card names another's device")
     sessions = Sessions()
     sessions.initiate(me.identity, device, invite.account, card.prekeys, now_s=me.now_s, random=me.random)
     people.put_device(
@@ -120,7 +120,8 @@ def take_knock(
         outcome.dropped.append("no handshake where one was to come")
         return
     known = people.device(tx, pre.dsk)
-    if known is not None and people.contact(tx, known.contact).state is not ContactState.REMOVED:
+    owner = people.contact(tx, known.contact) if known else None
+    if owner is not None and owner.account == pre.account and owner.state is not ContactState.REMOVED:
         # Two who accept each other's invites know each other already when the second knock comes.
         if take_message(tx, me, pre.dsk, message, outcome) and invite.guest is None:
             postbox.bind_invite(tx, box.mailbox, pre.account)
@@ -145,10 +146,13 @@ def take_knock(
     if day > day_of(invite.expires_s):
         _refuse(tx, me, box, introduction, sessions, Refusal("expired"), invite, outcome)
         return
+    contact = people.contact_of(tx, pre.account)
+    full = contact is not None and len(people.devices(tx, contact.id)) >= DEVICE_LIMIT
+    if full or not _is_free(tx, me, pre.dsk, pre.account):
+        outcome.dropped.append("a device that is another's, or one too many")
+        return
     postbox.bind_invite(tx, box.mailbox, pre.account)
-    contact = people.contact_of(tx, pre.account) or _new_contact(
-        tx, me, pre.account, box.node, state=ContactState.ACCEPTED, invite=None
-    )
+    contact = contact or _new_contact(tx, me, pre.account, ContactState.ACCEPTED, None)
     if contact.state is not ContactState.ACCEPTED:
         people.set_contact(tx, contact.id, state=ContactState.ACCEPTED, invite=None)
         contact = people.contact(tx, contact.id)
@@ -157,6 +161,7 @@ def take_knock(
     if sessions.topic_secret is not None:
         people.add_topic(tx, contact.id, sessions.topic_secret)
     outcome.contacts.add(contact.id)
+    outcome.met.append(pre.dsk)
     outcome.nodes.update(box.node for box in postbox.mailbox_for(tx, contact.id))
     take_items(tx, me, contact, pre.dsk, items, outcome)
 
@@ -173,12 +178,29 @@ def close_used_invites(tx: sqlite3.Connection, outcome: Outcome) -> None:
             outcome.nodes.add(box.node)
 
 
-def _new_contact(
-    tx: sqlite3.Connection, me: Me, account: bytes, node: str, *, state: ContactState, invite: str | None
-) -> ContactRow:
+def greet(tx: sqlite3.Connection, me: Me, outcome: Outcome) -> None:
+    """The first answer to a guest carries my name and whatever else I have for them, in the same transaction."""
+    for dsk in outcome.met:
+        progress = load_progress(tx, me, dsk)
+        sealed = seal_next(tx, me, dsk, progress, direct=False) if progress else None
+        if sealed is not None and sealed.node is not None:
+            outcome.nodes.add(sealed.node)
+
+
+def _is_free(tx: sqlite3.Connection, me: Me, dsk: bytes, account: bytes) -> bool:
+    """May this device be that account's? Not if it is mine, or has proved to be somebody else's."""
+    known = people.device(tx, dsk)
+    if known is None:
+        return dsk != me.dsk
+    owner = people.contact(tx, known.contact)
+    return owner.account == account or owner.state in (ContactState.WAITING, ContactState.EXPIRED)
+
+
+def _new_contact(tx: sqlite3.Connection, me: Me, account: bytes, state: ContactState, invite: str | None) -> ContactRow:
     conv = direct_conversation(me.identity.account, account)
     number = people.add_contact(tx, account, conv, me.random(8), state, invite)
-    me.new_mailbox(tx, node, number)
+    if me.server is not None:
+        me.new_mailbox(tx, me.server, number)
     contact = people.contact(tx, number)
     me.write_facts(tx, contact)
     return contact
@@ -194,12 +216,13 @@ def _refuse(
     invite: postbox.OpenInvite,
     outcome: Outcome,
 ) -> None:
-    if invite.refusals >= REFUSALS_LIMIT or not introduction.addresses:
+    # Only where the stranger is already: no link of ours makes us write to whatever place it names.
+    address = next((one for one in introduction.addresses if one.node == box.node), None)
+    if invite.refusals >= REFUSALS_LIMIT or address is None:
         return
     postbox.count_refusal(tx, box.mailbox)
-    told = Introduction(me.device_list.raw, ())
+    told = Introduction(me.device_list.raw, (), me.consent)
     message = sessions.seal(encode_payload(told, refusal), random=me.random)
-    address = introduction.addresses[0]
     envelope = seal_envelope(address.key, address.mailbox, me.dsk, message, me.random)
     postbox.add_put(
         tx, me.random(16), dsk=me.dsk, node=address.node, mailbox=address.mailbox, envelope=envelope, covers=None

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
+from overfence_signalling import ENVELOPE_LIMIT_BYTES
+
 from ..history import logbook, people, postbox
 from ..identity import Invite
 from ..sealing import Sessions, hkdf, hmac_sha256, seal_envelope
 from .me import Me
-from .payload import AnyItem, Batch, Have, HeldRun, Introduction, encode_payload
+from .payload import LOGS_LIMIT, AnyItem, Batch, Have, HeldRun, Introduction, encode_payload
 from .sync import Progress
 
 # Events of one sealed message: one authentication, one fsync and one packet train for all of them.
@@ -78,8 +80,11 @@ def post(
     addresses = people.addresses(tx, dsk)
     if not addresses:
         return None
+    # The first is the server it uses now.
     address = addresses[0]
     envelope = seal_envelope(address.key, address.mailbox, me.dsk, message, me.random)
+    if len(envelope) > ENVELOPE_LIMIT_BYTES:
+        raise AssertionError("no message of ours is that large, and no node would take it")
     postbox.add_put(
         tx, me.random(16), dsk=dsk, node=address.node, mailbox=address.mailbox, envelope=envelope, covers=covers
     )
@@ -93,7 +98,10 @@ def have(tx: sqlite3.Connection, contact: people.ContactRow) -> Have:
     (lamport,) = tx.execute("SELECT lamport FROM contacts WHERE id = ?", (contact.id,)).fetchone()
     return Have(
         contact.conv,
-        tuple(HeldRun(device, log, run.end, run.tip, run.above) for (device, log), run in sorted(runs.items())),
+        tuple(
+            HeldRun(device, log, run.end, run.tip, run.above)
+            for (device, log), run in sorted(runs.items())[:LOGS_LIMIT]
+        ),
         lamport,
     )
 
@@ -108,4 +116,4 @@ def _introduction(tx: sqlite3.Connection, me: Me, device: people.DeviceRow, sess
     proof = b""
     if contact.invite is not None and sessions.transcript is not None:
         proof = proof_of(Invite.parse(contact.invite).key, sessions.transcript)
-    return Introduction(me.device_list.raw, me.addresses(tx, contact.id), proof)
+    return Introduction(me.device_list.raw, me.addresses(tx, contact.id), me.consent, proof)

@@ -22,10 +22,14 @@ class Item(msgspec.Struct, frozen=True, array_like=True, tag_field="t"):
 
 
 class Introduction(Item, frozen=True, array_like=True, tag="intro"):
-    """§6.3 First in each session: who writes, where that device is written to, and an invite's proof."""
+    """§6.3 First in each session: who writes, where that device is written to, and an invite's proof.
+
+    ``consent`` is the device's own signature, ``Sig(DSK, "device", AK ‖ DIK)``: nobody can list another's device.
+    """
 
     device_list: Annotated[bytes, msgspec.Meta(max_length=1024)]
     addresses: Annotated[tuple[Address, ...], msgspec.Meta(max_length=8)]
+    consent: Annotated[bytes, msgspec.Meta(max_length=64)] = b""
     proof: Annotated[bytes, msgspec.Meta(max_length=32)] = b""
 
 

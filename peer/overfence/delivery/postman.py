@@ -9,15 +9,15 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from overfence_signalling import Accepted, Card, CardGet, CardSet, Close, Open, Put
+from overfence_signalling import TTL_LIMIT_S, Accepted, Card, CardGet, CardSet, Close, Open, Put
 
 from ..connect.nodes import NodeClient, NodeRefused
-from ..errors import Unreachable
+from ..errors import StorageFailed, Unreachable
 from ..history import people, postbox
 from ..history.people import ContactRow, ContactState
 from ..history.store import Store
 from ..identity import Invite
-from ..sealing import BadCard, open_card
+from ..sealing import BadCard, WeakKey, open_card
 from . import meeting
 from .me import Me
 
@@ -55,7 +55,7 @@ class Postman:
         me: Me,
         *,
         knocked: Callable[[int], None],
-        lapsed: Callable[[bytes], None],
+        lapsed: Callable[[bytes, bool], None],
         published: Callable[[bytes], None],
         listening: Callable[[NodeClient], None],
     ) -> None:
@@ -63,7 +63,7 @@ class Postman:
         self._store = store
         self._me = me
         self._knocked = knocked  # a contact can be written to now
-        self._lapsed = lapsed  # a device lacks what a mailbox took but its owner never confirmed
+        self._lapsed = lapsed  # a device lacks what left a mailbox unconfirmed; True: it has another mailbox now
         self._published = published  # a mailbox can be written to
         self._listening = listening  # every mailbox here is followed
         self.is_listening = False
@@ -100,6 +100,9 @@ class Postman:
             except Unreachable as error:
                 logger.debug("%s", error)
                 self._again_s = RETRY_S
+            except StorageFailed as error:
+                logger.error("errands wait: %s", error)
+                self._again_s = RETRY_S
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = asyncio.get_running_loop().call_later(self._again_s, self._wake.set)
@@ -126,24 +129,34 @@ class Postman:
     async def _open(self, box: postbox.Mailbox) -> None:
         if box.mailbox in self._opened or box.mailbox in self.fenced:
             return
-        await self.node.ask(lambda ref: Open(ref=ref, mk=box.mk, epoch=box.epoch, seq=box.seq))
+        try:
+            await self.node.ask(lambda ref: Open(ref=ref, mk=box.mk, epoch=box.epoch, seq=box.seq))
+        except NodeRefused as error:
+            # One mailbox too many there must not keep the others, nor what is to be sent, from going on.
+            self._again_s = error.retry_after_s or RETRY_S
+            logger.info("%s", error)
+            return
         self._opened.add(box.mailbox)
 
     def _read(self, tx: sqlite3.Connection) -> _Errands:
         url, now_s = self.node.url, self._me.now_s
         postbox.drop_old_prekeys(tx, replaced_before_s=now_s - _SECRET_LIFE_S, made_before_s=now_s - _PREKEY_LIFE_S)
-        # What arrived before the end still counts, so the mailbox stays a day beyond it.
-        postbox.close_expired_invites(tx, now_s - 2 * 24 * 3600)
+        # What arrived before the end still counts, for as long as a node keeps it (§4).
+        postbox.close_expired_invites(tx, now_s - TTL_LIMIT_S)
         cards = []
         for box in postbox.mailboxes(tx, url):
             if not box.card_set and not box.closing and box.mailbox not in self.fenced:
                 cards.append((box, *meeting.card_for(tx, self._me, box)))
         knocks = []
         for contact in people.contacts(tx):
-            if contact.state is ContactState.WAITING and contact.invite and not people.devices(tx, contact.id):
-                invite = Invite.parse(contact.invite)
-                if invite.node == url:
-                    knocks.append((contact, invite))
+            if contact.state is not ContactState.WAITING or contact.invite is None:
+                continue
+            invite = Invite.parse(contact.invite)
+            knocked = bool(people.devices(tx, contact.id))
+            if knocked and now_s > invite.expires_s + TTL_LIMIT_S:
+                people.set_contact(tx, contact.id, state=ContactState.EXPIRED)
+            elif not knocked and invite.node == url:
+                knocks.append((contact, invite))
         puts = postbox.waiting_puts(tx, url, now_s, PIPELINE) or postbox.due_puts(tx, url, now_s, PIPELINE)
         return _Errands(postbox.mailboxes(tx, url), cards, knocks, puts)
 
@@ -160,7 +173,7 @@ class Postman:
                 return
             card = open_card(invite.key, invite.mailbox, answer.card)
             await self._store.write(lambda tx: meeting.knock(tx, self._me, contact, invite, card))
-        except BadCard as error:
+        except (BadCard, WeakKey) as error:
             logger.warning("the invite's card is not its maker's: %s", error)
             await self._store.write(lambda tx: people.set_contact(tx, contact.id, state=ContactState.REFUSED))
         except NodeRefused as error:
@@ -175,10 +188,14 @@ class Postman:
             return False
         answers = await asyncio.gather(*(self._put_one(put) for put in puts))
         lapsed = await self._store.write(
-            lambda tx: [put.dsk for put, state in zip(puts, answers, strict=True) if self._settle(tx, put, state)]
+            lambda tx: {
+                (put.dsk, state != "taken")
+                for put, state in zip(puts, answers, strict=True)
+                if self._settle(tx, put, state)
+            }
         )
-        for dsk in lapsed:
-            self._lapsed(dsk)
+        for dsk, moved in lapsed:
+            self._lapsed(dsk, moved)
         for answer in answers:
             if isinstance(answer, NodeRefused):
                 self._again_s = RETRY_S
@@ -201,7 +218,7 @@ class Postman:
             current = {address.mailbox for address in people.addresses(tx, put.dsk)}
             if state.code == "no_mailbox" and put.mailbox not in current:
                 # The device moved to another mailbox meanwhile, as an invite's maker does.
-                postbox.forget_put(tx, put.id)
+                postbox.forget_puts_from(tx, put)
                 return True
             # Later, and behind the others: one full or closed mailbox holds up nobody else's.
             wait_s = state.retry_after_s or min(RETRY_S * 2 ** min(put.tries, 20), RETRY_LIMIT_S)
@@ -210,7 +227,7 @@ class Postman:
         if isinstance(state, Unreachable):
             return False
         if state == "taken" and put.log is not None:
-            postbox.forget_put(tx, put.id)
+            postbox.forget_puts_from(tx, put)
             return True
         due_s = self._me.now_s + min(ASK_AFTER_S << min(put.tries, 20), ASK_AFTER_LIMIT_S)
         postbox.put_accepted(tx, put, due_s)

@@ -19,6 +19,10 @@ from .me import Me
 logger = logging.getLogger(__name__)
 
 
+# Members of all topics together. A node that repeats entries under ever new numbers cannot fill our memory.
+MEMBERS_LIMIT = 4096
+
+
 class Entry(msgspec.Struct, frozen=True, array_like=True):
     """§4.3 What a topic entry says, sealed: a hint, which only a link proves."""
 
@@ -37,17 +41,18 @@ class _Topic:
 class Presence:
     """Enters my contacts' topics at every node we share, and tells when a device comes and goes."""
 
-    def __init__(self, me: Me, changed: Callable[[bytes, bool], None]) -> None:
+    def __init__(self, me: Me, changed: Callable[[int, bytes, bool], None]) -> None:
         self._me = me
         self._changed = changed
         self._topics: dict[bytes, _Topic] = {}
-        self._members: dict[tuple[str, bytes, int], bytes] = {}
+        # node, topic, member → contact, device
+        self._members: dict[tuple[str, bytes, int], tuple[int, bytes]] = {}
         self._counter = 0
         self._date = ""
 
-    def is_here(self, dsk: bytes) -> bool:
-        """Whether a device of that key is in a topic of ours."""
-        return dsk in self._members.values()
+    def is_here(self, contact: int, dsk: bytes) -> bool:
+        """Whether a device of that contact is in a topic of theirs and mine."""
+        return (contact, dsk) in self._members.values()
 
     @property
     def date(self) -> str:
@@ -62,6 +67,7 @@ class Presence:
     async def enter(self, node: NodeClient, contact: int, secrets: bytes) -> None:
         """Enter a contact's topics at a node; what is entered already is left as it is."""
         self._date = self.date
+        await self._leave_stale(node, contact, secrets)
         for at in range(0, len(secrets), 32):
             secret = secrets[at : at + 32]
             topic = topic_id(secret, node.id, self._date)
@@ -77,13 +83,23 @@ class Presence:
                 self._topics.pop(topic, None)
                 logger.info("a topic was not entered: %s", error)
 
+    async def _leave_stale(self, node: NodeClient, contact: int, secrets: bytes) -> None:
+        """Yesterday's topics, and those of secrets that are no more."""
+        today = {topic_id(secrets[at : at + 32], node.id, self._date) for at in range(0, len(secrets), 32)}
+        for topic, known in list(self._topics.items()):
+            if (known.contact, known.node) == (contact, node.url) and topic not in today:
+                await self._leave(node, topic)
+
     async def leave(self, node: NodeClient, contact: int) -> None:
         """Leave a contact's topics at a node."""
         for topic, known in list(self._topics.items()):
             if known.contact == contact and known.node == node.url:
-                del self._topics[topic]
-                self._drop(lambda key, topic=topic: key[1] == topic)  # type: ignore[misc] # mypy: no default in lambdas
-                await node.say(Leave(topic=topic))
+                await self._leave(node, topic)
+
+    async def _leave(self, node: NodeClient, topic: bytes) -> None:
+        del self._topics[topic]
+        self._drop(lambda key: key[1] == topic)
+        await node.say(Leave(topic=topic))
 
     def snapshot(self, node: NodeClient, snapshot: Snapshot) -> None:
         """Who was there when we came."""
@@ -100,9 +116,10 @@ class Presence:
                 entry = msgspec.msgpack.decode(raw, type=Entry)
             except (BadEntry, msgspec.MsgspecError, UnicodeDecodeError):
                 continue  # whoever knows a topic's id may enter it; only its secret's holders can say something
-            if entry.device != self._me.dsk:
-                self._members[node.url, topic, member.member] = entry.device
-                self._changed(entry.device, True)
+            if entry.device != self._me.dsk and len(self._members) < MEMBERS_LIMIT:
+                # In a contact's own topic it can only speak of itself: whose device it is, is checked by who listens.
+                self._members[node.url, topic, member.member] = (known.contact, entry.device)
+                self._changed(known.contact, entry.device, True)
 
     def left(self, node: NodeClient, topic: bytes, members: tuple[int, ...]) -> None:
         """Members who went."""
@@ -115,6 +132,6 @@ class Presence:
 
     def _drop(self, which: Callable[[tuple[str, bytes, int]], bool]) -> None:
         gone = [self._members.pop(key) for key in list(self._members) if which(key)]
-        for dsk in set(gone):
-            if not self.is_here(dsk):
-                self._changed(dsk, False)
+        for contact, dsk in set(gone):
+            if not self.is_here(contact, dsk):
+                self._changed(contact, dsk, False)

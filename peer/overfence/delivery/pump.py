@@ -41,6 +41,7 @@ class Pump:
         self._wake.set()
         self._progress: Progress | None = None
         self._have_awaited_until: float | None = None
+        self._fresh_link = False
 
     def wake(self) -> None:
         """My log has grown, or a path, session or address is new."""
@@ -48,21 +49,21 @@ class Pump:
 
     def told(self, run: Run) -> None:
         """The device says what it holds."""
-        first, self._have_awaited_until = self._have_awaited_until is not None, None
+        self._have_awaited_until = None
         if self._progress is not None:
             self._progress.told(run, now=_now())
-            if first:
-                self._progress.lost_path()
         self.wake()
 
     def link_opened(self) -> None:
         """What it holds is about to be said on the link; until then nothing is sent twice."""
         self._have_awaited_until = _now() + FIRST_HAVE_S
+        self._fresh_link = True
         self.wake()
 
-    async def lost(self) -> None:
+    def lost(self) -> None:
         """What was on its way by the link, or lapsed in a mailbox, is to be offered again."""
         self._have_awaited_until = None
+        self._fresh_link = False
         self._progress = None
         self.wake()
 
@@ -103,6 +104,10 @@ class Pump:
             self._progress = progress
             if progress is None:
                 return False
+        if link is not None and self._fresh_link:
+            # What waits in a mailbox goes by the link too: the server may be down, and twice does no harm.
+            self._fresh_link = False
+            progress.lost_path()
         progress.poll(now=now)
         sealed = await self._store.write(
             lambda tx: outgoing.seal_next(tx, self._me, self.dsk, progress, direct=link is not None)

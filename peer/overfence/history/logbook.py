@@ -45,6 +45,11 @@ def runs_of(tx: sqlite3.Connection, conv: bytes, devices: set[bytes]) -> dict[tu
     return found
 
 
+def logs_of(tx: sqlite3.Connection, conv: bytes) -> set[tuple[bytes, bytes]]:
+    """The logs known of a conversation: author device and name each."""
+    return set(tx.execute("SELECT device, log FROM runs WHERE conv = ?", (conv,)).fetchall())
+
+
 def append(
     tx: sqlite3.Connection,
     conv: bytes,

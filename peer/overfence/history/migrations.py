@@ -37,7 +37,7 @@ CREATE TABLE devices (
 CREATE TABLE device_lists (account BLOB, seq INTEGER, raw BLOB NOT NULL, PRIMARY KEY (account, seq)) WITHOUT ROWID;
 
 CREATE TABLE addresses (
-    dsk BLOB NOT NULL, node TEXT NOT NULL, mailbox BLOB NOT NULL, key BLOB NOT NULL,
+    dsk BLOB NOT NULL, place INTEGER NOT NULL, node TEXT NOT NULL, mailbox BLOB NOT NULL, key BLOB NOT NULL,
     PRIMARY KEY (dsk, mailbox)
 ) WITHOUT ROWID;
 

@@ -128,9 +128,14 @@ def set_sessions(tx: sqlite3.Connection, dsk: bytes, sessions: bytes, introduced
     tx.execute("UPDATE devices SET sessions = ?, introduced = ? WHERE dsk = ?", (sessions, introduced, dsk))
 
 
+def forget_puts(tx: sqlite3.Connection, number: int) -> None:
+    """What was sealed for a contact's devices does not go out any more."""
+    tx.execute("DELETE FROM puts WHERE dsk IN (SELECT dsk FROM devices WHERE contact = ?)", (number,))
+
+
 def forget_devices(tx: sqlite3.Connection, number: int) -> None:
     """A contact's devices, their sessions, and what was sealed for them: it is begun anew."""
-    tx.execute("DELETE FROM puts WHERE dsk IN (SELECT dsk FROM devices WHERE contact = ?)", (number,))
+    forget_puts(tx, number)
     tx.execute("DELETE FROM devices WHERE contact = ?", (number,))
 
 
@@ -142,15 +147,16 @@ def keep_device_list(tx: sqlite3.Connection, account: bytes, seq: int, raw: byte
 def set_addresses(tx: sqlite3.Connection, dsk: bytes, addresses: Iterable[Address]) -> None:
     """Where a device takes envelopes; replaces what it said before."""
     tx.execute("DELETE FROM addresses WHERE dsk = ?", (dsk,))
-    for address in addresses:
+    for place, address in enumerate(addresses):
         tx.execute(
-            "INSERT OR REPLACE INTO addresses VALUES (?, ?, ?, ?)", (dsk, address.node, address.mailbox, address.key)
+            "INSERT OR REPLACE INTO addresses VALUES (?, ?, ?, ?, ?)",
+            (dsk, place, address.node, address.mailbox, address.key),
         )
 
 
 def addresses(tx: sqlite3.Connection, dsk: bytes) -> list[Address]:
-    """Where a device takes envelopes."""
-    rows = tx.execute("SELECT node, mailbox, key FROM addresses WHERE dsk = ? ORDER BY mailbox", (dsk,))
+    """Where a device takes envelopes, what it prefers first."""
+    rows = tx.execute("SELECT node, mailbox, key FROM addresses WHERE dsk = ? ORDER BY place", (dsk,))
     return [Address(*row) for row in rows]
 
 

@@ -208,9 +208,10 @@ def put_refused(tx: sqlite3.Connection, put_id: bytes, due_s: int) -> None:
     tx.execute("UPDATE puts SET tries = tries + 1, due_s = ? WHERE id = ?", (due_s, put_id))
 
 
-def forget_put(tx: sqlite3.Connection, put_id: bytes) -> None:
-    """It will not be sent again under this id."""
-    tx.execute("DELETE FROM puts WHERE id = ?", (put_id,))
+def forget_puts_from(tx: sqlite3.Connection, put: Waiting) -> None:
+    """It and what follows it in its log will be sealed anew: behind a gap the rest confirms nothing."""
+    tx.execute("DELETE FROM puts WHERE id = ?", (put.id,))
+    tx.execute("DELETE FROM puts WHERE dsk = ? AND log = ? AND last >= ?", (put.dsk, put.log, put.last))
 
 
 def forget_covered_puts(tx: sqlite3.Connection, dsk: bytes, log: bytes, end: int) -> None:

@@ -44,7 +44,11 @@ class Store:
         """Raises `HomeInUse`, `HistoryTooNew`, `HistoryDamaged`, `StorageFailed`; then the file is as it was."""
         store = cls(path)
         store._thread.start()
-        await asyncio.shield(store._ready)
+        try:
+            await asyncio.shield(store._ready)
+        except asyncio.CancelledError:
+            store._queue.put(None)
+            raise
         return store
 
     async def write(self, work: Work[T]) -> T:
@@ -91,20 +95,20 @@ class Store:
         going_on = True
         try:
             connection.execute("BEGIN IMMEDIATE")
-            results: list[tuple[bool, Any]] = [(True, first[0](connection))]
+            results: list[tuple[bool, Any]] = [(True, _unless_given_up(connection, first))]
             while len(group) < GROUP_LIMIT and not self._queue.empty():
                 entry = self._queue.get()
                 if entry is None:
                     going_on = False
                     break
                 group.append(entry)
-                results.append((True, entry[0](connection)))
+                results.append((True, _unless_given_up(connection, entry)))
             connection.execute("COMMIT")
         except Exception as error:
             # Somebody's work failed, or the disk did: all is undone, and each is done again for itself.
             logger.debug("a transaction is done again in parts: %s", type(error).__name__)
             _undo(connection)
-            results = [_alone(connection, work) for work, _ in group]
+            results = [_alone(connection, entry) for entry in group]
         return group, results, going_on
 
     def _tell(self, call: Callable[..., object], *arguments: object) -> None:
@@ -123,10 +127,15 @@ def _answer(group: list[_Entry], results: list[tuple[bool, Any]]) -> None:
             answer.set_exception(result)
 
 
-def _alone(connection: sqlite3.Connection, work: Work[Any]) -> tuple[bool, Any]:
+def _unless_given_up(connection: sqlite3.Connection, entry: _Entry) -> Any:
+    work, answer = entry
+    return None if answer.cancelled() else work(connection)
+
+
+def _alone(connection: sqlite3.Connection, entry: _Entry) -> tuple[bool, Any]:
     try:
         connection.execute("BEGIN IMMEDIATE")
-        result = work(connection)
+        result = _unless_given_up(connection, entry)
         connection.execute("COMMIT")
     except sqlite3.Error as error:
         logger.error("a transaction failed: %s", error)

@@ -119,7 +119,10 @@ async def acquaint(ada: Chat, bob: Chat) -> tuple[Contact, Contact]:
     """Each as the other knows them: Bob at Ada's, Ada at Bob's, both accepted."""
     of_ada = await bob.accept(str(await ada.invite()))
     await until(lambda: of_ada.state == "accepted", "the answer to Bob")
-    return ada.contact(bob.user_id), of_ada
+    of_bob = ada.contact(bob.user_id)
+    # Names are events, and may come a moment after the answer.
+    await until(lambda: (of_ada.name, of_bob.name) == (ada.name, bob.name), "the names")
+    return of_bob, of_ada
 
 
 @pytest.fixture(autouse=True)

@@ -88,7 +88,6 @@ def test_from_another_loop_in_the_same_thread(tmp_path: Path) -> None:
         home.run(chat.__aexit__(None, None, None))
 
 
-@pytest.mark.xfail(reason="`Chat._store` asks for the running loop where none runs: RuntimeError")
 def test_from_no_loop_at_all(tmp_path: Path) -> None:
     with asyncio.Runner() as home:
         chat = Chat.open(tmp_path / "Ada", name="Ada")
@@ -107,7 +106,6 @@ async def test_before_the_block_nothing_is_there_and_it_says_so(tmp_path: Path) 
         chat.contacts()
 
 
-@pytest.mark.xfail(reason="`Message.delivered` does not ask whose loop it is on")
 async def test_waiting_for_a_tick_elsewhere_is_refused_too(tmp_path: Path) -> None:
     async with Chat.open(tmp_path / "Ada", name="Ada") as chat:
         await befriend(chat)

@@ -186,7 +186,7 @@ class Home:
         if self.node.put(put.mailbox, put.id, put.envelope):
             self.do(lambda tx: postbox.put_accepted(tx, put, self.me.now_s + 60))
         elif put.mailbox not in {address.mailbox for address in people.addresses(self.tx, put.dsk)}:
-            self.do(lambda tx: postbox.forget_put(tx, put.id))
+            self.do(lambda tx: postbox.forget_puts_from(tx, put))
             self.progress.pop(put.dsk, None)
 
     def ask_after(self) -> None:
@@ -194,7 +194,7 @@ class Home:
         for put in postbox.due_puts(self.tx, NODE, 2**50, 1000):
             box = self.node.boxes.get(put.mailbox)
             if box is None or all(put.id != held for _, held, _, _ in box.items):
-                self.do(lambda tx, at=put.id: postbox.forget_put(tx, at))  # type: ignore[misc] # mypy: no default in lambdas
+                self.do(lambda tx, at=put: postbox.forget_puts_from(tx, at))  # type: ignore[misc] # mypy: no default in lambdas
                 self.progress.pop(put.dsk, None)
 
     # ── as the one way in does it ─────────────────────────────────────────────────────────────────

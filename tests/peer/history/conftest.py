@@ -79,6 +79,14 @@ def stored(tx: sqlite3.Connection) -> Iterator[bytes]:
     yield from (row[0] for row in tx.execute("SELECT id FROM events"))
 
 
+def receive_together(tx: sqlite3.Connection, events: list[Event]) -> list[Event]:
+    """A batch; what it put in order."""
+    intake = logbook.Intake(tx)
+    ordered = [entry.event for event in events for entry in intake.take(event)[1]]
+    intake.close()
+    return ordered
+
+
 def receive(tx: sqlite3.Connection, event: Event) -> tuple[Verdict, list[logbook.Entry]]:
     """One event taken in by itself."""
     intake = logbook.Intake(tx)

@@ -15,7 +15,7 @@ from overfence.history.event import LAMPORT_LIMIT, Event, Text, digest
 from overfence.history.log import AHEAD_LIMIT, Verdict, judge
 from overfence_reliability import Run
 
-from .conftest import CONV, database, device_of, log_of, receive, stored, texts, whole_page, writes
+from .conftest import CONV, database, device_of, log_of, receive, receive_together, stored, texts, whole_page, writes
 
 AUTHORS = ("ada", "bob", "eve")
 LOGS = {name: writes(name, [f"{name} {number}" for number in range(1, 13)]) for name in AUTHORS}
@@ -43,9 +43,11 @@ def test_any_arrival_of_any_multiset_of_events_ends_the_same(data: st.DataObject
     tx = database()
     arrivals = data.draw(st.lists(st.sampled_from(IN_ORDER), max_size=90))
     handed_over: list[Event] = []
-    for event in arrivals:
-        _, ordered = receive(tx, event)
-        handed_over += [entry.event for entry in ordered]
+    waiting = arrivals[:]
+    while waiting:
+        together = data.draw(st.integers(1, 12))
+        handed_over += receive_together(tx, waiting[:together])
+        del waiting[:together]
     held = {event.id for event in arrivals}
     assert sorted(stored(tx)) == sorted(held), "each is stored, once"
     confirmed = {}
@@ -62,8 +64,11 @@ def test_any_arrival_of_any_multiset_of_events_ends_the_same(data: st.DataObject
     shown = [entry.event for entry in whole_page(tx)]
     assert shown == [event for event in IN_ORDER if event.header.seq <= confirmed[name_of(event)]]
 
-    for event in data.draw(st.permutations(IN_ORDER)):
-        receive(tx, event)
+    handed_over += receive_together(tx, data.draw(st.permutations(IN_ORDER)))
+    assert len(handed_over) == len({event.id for event in handed_over}) == len(IN_ORDER)
+    for event in IN_ORDER:
+        [text] = texts([logbook.Entry(0, event, False)])
+        assert texts(logbook.search(tx, f'"{text}"', 50)).count(text) == 1, "found once"
     assert [entry.event for entry in whole_page(tx)] == IN_ORDER
 
 
