@@ -115,13 +115,22 @@ def open_chat(tmp_path: Path, server: Server) -> Open:
     return open_chat
 
 
+async def meets(chat: Chat, other: Chat) -> Contact:
+    """The other, once this chat knows them by name: its own view follows a moment after what it answered."""
+
+    def named() -> bool:
+        return any((one.id, one.name) == (other.user_id, other.name) for one in chat.contacts())
+
+    await until(named, f"{other.name} among {chat.name}'s contacts")
+    return chat.contact(other.user_id)
+
+
 async def acquaint(ada: Chat, bob: Chat) -> tuple[Contact, Contact]:
     """Each as the other knows them: Bob at Ada's, Ada at Bob's, both accepted."""
     of_ada = await bob.accept(str(await ada.invite()))
     await until(lambda: of_ada.state == "accepted", "the answer to Bob")
-    of_bob = ada.contact(bob.user_id)
-    # Names are events, and may come a moment after the answer.
-    await until(lambda: (of_ada.name, of_bob.name) == (ada.name, bob.name), "the names")
+    of_bob = await meets(ada, bob)
+    await meets(bob, ada)
     return of_bob, of_ada
 
 

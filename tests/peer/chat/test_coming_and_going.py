@@ -19,7 +19,7 @@ from overfence.errors import (
     Unreachable,
 )
 
-from .conftest import Heard, Open, Server, acquaint, hears, texts, until
+from .conftest import Heard, Open, Server, acquaint, hears, meets, texts, until
 
 
 async def test_what_was_missed_is_caught_up_once_and_in_order(open_chat: Open) -> None:
@@ -137,7 +137,7 @@ async def test_a_home_that_was_never_online_takes_an_invite_and_writes(open_chat
         async with open_chat("Bob") as bob:
             of_ada = bob.contact(ada.user_id)
             await until(lambda: of_ada.state == "accepted", "the answer")
-            assert await texts(ada, ada.contact("Bob")) == ["as soon as I can"]
+            assert await texts(ada, await meets(ada, bob)) == ["as soon as I can"]
 
 
 async def test_an_invite_needs_a_server_that_answers(open_chat: Open, server: Server) -> None:

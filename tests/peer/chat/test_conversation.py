@@ -18,7 +18,7 @@ from overfence import (
 )
 from overfence.errors import BadKind, ContactRemoved, EmptyMessage, NotDelivered, TooLong, UnknownContact
 
-from .conftest import Heard, Open, Server, acquaint, hears, texts, until
+from .conftest import Heard, Open, Server, acquaint, hears, meets, texts, until
 
 
 async def test_a_first_conversation(open_chat: Open) -> None:
@@ -30,8 +30,9 @@ async def test_a_first_conversation(open_chat: Open) -> None:
         assert (early.state, early.mine, early.text, early.sender) == ("sent", True, "may I?", "Bob")
         await early.delivered()
         await until(lambda: of_ada.state == "accepted")
-        await until(lambda: of_ada.name == "Ada", "her name")
-        of_bob = ada.contact("bob")
+        assert await meets(bob, ada) is of_ada
+        of_bob = await meets(ada, bob)
+        assert ada.contact("bob") is of_bob
         assert (of_bob.id, of_bob.state) == (bob.user_id, "accepted")
         assert await hears(ada, of_bob, 1) == ["may I?"]
 
@@ -196,7 +197,7 @@ async def test_somebody_removed_comes_back_by_a_fresh_invite(open_chat: Open) ->
         again = await bob.accept(str(await ada.invite()))
         await until(lambda: again.state == "accepted", "the answer")
         await (await bob.conversation(again).send("I am back")).delivered()
-        assert (await texts(ada, ada.contact("Bob")))[-1:] == ["I am back"]
+        assert (await texts(ada, await meets(ada, bob)))[-1:] == ["I am back"]
 
 
 async def test_a_guest_refused_once_is_heard_at_once_after_a_fresh_invite(open_chat: Open) -> None:
@@ -216,7 +217,7 @@ async def test_a_guest_refused_once_is_heard_at_once_after_a_fresh_invite(open_c
             again = await late.accept(str(await ada.invite()))
             assert again is knocks[late.name]
             await message.delivered(10)
-            assert await texts(ada, ada.contact(late.name)) == ["me too"]
+            assert await texts(ada, await meets(ada, late)) == ["me too"]
 
 
 async def test_two_accept_each_other(open_chat: Open) -> None:

@@ -10,11 +10,14 @@ from functools import partial
 import pytest
 from overfence.delivery import meeting, outgoing
 from overfence.delivery.meeting import REFUSALS_LIMIT, InviteExpired, OwnInvite
-from overfence.delivery.payload import Introduction, encode_payload
+from overfence.delivery.payload import LOGS_LIMIT, Batch, Introduction, encode_payload
 from overfence.history import people, postbox
+from overfence.history.event import Text
+from overfence.history.log import extend
 from overfence.history.people import ContactState
-from overfence.identity import Invite
+from overfence.identity import Device, DeviceList, Invite, fingerprint
 from overfence.sealing import BadCard, Sessions, open_card, open_envelope, seal_envelope
+from overfence_reliability import Run
 
 from .conftest import START_S, Home, World
 
@@ -192,7 +195,15 @@ def test_a_card_of_another_device_is_not_believed(world: World) -> None:
     assert bob.fingerprint() == before
 
 
-def knock_with(guest: Home, host: Home, invite: Invite, proof: bytes | None, *, listed: bytes | None = None) -> bytes:
+def knock_with(
+    guest: Home,
+    host: Home,
+    invite: Invite,
+    proof: bytes | None,
+    *,
+    listed: bytes | None = None,
+    consent: bytes | None = None,
+) -> bytes:
     """A knock whose introduction says what we like; ``proof`` None: the right one."""
     card = open_card(invite.key, invite.mailbox, host.node.boxes[invite.mailbox].card or b"")
     sessions = Sessions()
@@ -201,7 +212,8 @@ def knock_with(guest: Home, host: Home, invite: Invite, proof: bytes | None, *, 
     )
     if proof is None:
         proof = outgoing.proof_of(invite.key, sessions.transcript or b"")
-    payload = encode_payload(Introduction(listed or guest.me.device_list.raw, (), proof))
+    consent = guest.me.consent if consent is None else consent
+    payload = encode_payload(Introduction(listed or guest.me.device_list.raw, (), consent, proof))
     message = sessions.seal(payload, random=guest.random)
     return seal_envelope(invite.key, invite.mailbox, guest.me.dsk, message, guest.random)
 
@@ -368,3 +380,66 @@ def test_an_invite_accepted_removed_and_accepted_again_waits_again(world: World)
     world.settle()
     world.check(ada, bob)
     assert state(ada, bob) == "accepted"
+
+
+def test_nobody_can_claim_another_persons_device(world: World) -> None:
+    ada, bob, eve = world.homes
+    bob.accept(ada.invite())
+    world.settle()
+    before = [(row.dsk, row.contact) for row in people.devices(ada.tx)]
+    invite = ada.invite()
+    listed = DeviceList.sign(eve.identity, [Device(eve.me.dsk, eve.identity.dik)], START_S)
+    stolen = DeviceList.sign(eve.identity, [Device(bob.me.dsk, bob.identity.dik)], START_S)
+    for raw, consent in ((stolen.raw, None), (listed.raw, bob.me.consent), (listed.raw, b""), (listed.raw, bytes(64))):
+        ada.take_envelope(invite.mailbox, knock_with(eve, ada, invite, None, listed=raw, consent=consent))
+    assert [(row.dsk, row.contact) for row in people.devices(ada.tx)] == before
+    assert not ada.knows(eve)
+    bob.say(bob.contact(ada).id, "still me")
+    world.settle()
+    assert ada.texts(bob) == ["still me"]
+
+
+def test_an_invite_whose_card_names_a_contacts_device_is_refused(world: World) -> None:
+    ada, bob, eve = world.homes
+    known = bob.invite()
+    ada.accept(known)
+    world.settle()
+    # Eve holds an invite of Bob's own, and so his card: she shows it under her account's name.
+    genuine = open_card(*fresh_card(bob))
+    invite = eve.invite()
+    listed = DeviceList.sign(eve.identity, [Device(bob.me.dsk, bob.identity.dik)], START_S)
+    invite = dataclasses.replace(invite, device_hash=fingerprint(bob.me.dsk, bob.identity.dik))
+    row = ada.accept(invite)
+    card = dataclasses.replace(genuine, device_list=listed)
+    before = ada.fingerprint()
+    with pytest.raises(BadCard):
+        ada.do(lambda tx: meeting.knock(tx, ada.me, row, invite, card))
+    assert ada.fingerprint() == before
+
+
+def fresh_card(home: Home) -> tuple[bytes, bytes, bytes]:
+    """The key, mailbox and card of a new invite."""
+    invite = home.invite()
+    return invite.key, invite.mailbox, home.node.boxes[invite.mailbox].card or b""
+
+
+def test_a_contact_with_endless_logs_is_bounded_and_still_answered(world: World) -> None:
+    ada, bob = world.ada, world.bob
+    bob.accept(ada.invite())
+    world.settle()
+    conv = bob.contact(ada).conv
+    for number in range(100):
+        event = extend(
+            Run(),
+            conv=conv,
+            device=bob.me.dsk,
+            log=number.to_bytes(8, "big"),
+            lamport=1,
+            at_ms=2**53 - 1,
+            kind="text",
+            content=Text("x"),
+            salt=bytes(16),
+        )
+        ada.take_message(bob.me.dsk, bob.seal(ada, Batch(((event.header_bytes, event.body),))))
+    told = outgoing.have(ada.tx, ada.contact(bob))
+    assert len(told.runs) == LOGS_LIMIT - 1, "one of the logs is her own"
