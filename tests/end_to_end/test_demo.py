@@ -78,11 +78,15 @@ def test_the_homes_agree_and_a_planted_fault_in_one_is_found(shown: Shown, homes
     books = books_from(list(read_home(homes / "ada", authors)))
     assert count(books, homes, homes, authors).kept
     for statement, wrong in (
-        ("DELETE FROM events WHERE row = (SELECT max(row) - 7 FROM events WHERE kind = 'text')", "lost"),
-        ("UPDATE events SET lamport = lamport + 9 WHERE row = (SELECT max(row) - 7 FROM events)", "misordered"),
+        ("DELETE FROM events WHERE row = (SELECT max(row) FROM events WHERE kind = 'text')", "lost"),
+        (
+            """UPDATE events SET lamport = (SELECT max(lamport) + 1 FROM events)
+               WHERE row = (SELECT min(row) FROM events WHERE kind = 'text')""",
+            "misordered",
+        ),
         (
             """INSERT INTO events SELECT 1000000, conv, device, x'0102030405060708', seq, id, lamport, kind, header,
-               body, refused FROM events WHERE row = (SELECT max(row) - 7 FROM events)""",
+               body, refused FROM events WHERE row = (SELECT max(row) FROM events WHERE kind = 'text')""",
             "duplicated",
         ),
     ):

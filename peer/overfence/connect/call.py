@@ -10,6 +10,8 @@ from .backoff import Backoff
 CALL_TIMEOUT_S = 10.0
 # How long the one who waits to be called waits before asking for it.
 RING_AFTER_S = 0.5
+# A link that was open this long was a good one.
+STEADY_S = 10.0
 
 
 class State(Enum):
@@ -81,6 +83,7 @@ class Call:
         self._table = _OFFERER if offers else _ANSWERER
         self._present = False
         self._due_at: float | None = None
+        self._opened_at = float("-inf")
 
     def take(self, event: Event, *, now: float) -> Action | None:
         """What ``event`` calls for."""
@@ -91,7 +94,7 @@ class Call:
             return None
         before, (self.state, action) = self.state, step
         if self.state is State.OPEN:
-            self._backoff.succeeded()
+            self._opened_at = now
         self._arm(before, event, now)
         return action
 
@@ -103,7 +106,11 @@ class Call:
                 # Not in any topic: whoever comes back there is seen, or calls.
                 self.state, self._due_at = State.AWAY, None
             case State.WAITING:
-                fresh = before in (State.AWAY, State.OPEN)
+                # A link that breaks as soon as it opens is no success: then the back-off goes on growing.
+                lasted = before is State.OPEN and now - self._opened_at >= STEADY_S
+                fresh = before is State.AWAY or lasted
+                if lasted:
+                    self._backoff.succeeded()
                 wait_s = RING_AFTER_S if fresh and not self._offers else self._backoff.next_s()
                 self._due_at = now + (0.0 if fresh and self._offers else wait_s)
             case _:

@@ -139,7 +139,10 @@ class Exchange:
         if self._tasks is not None:
             # While it ends, a task group takes no more.
             with suppress(RuntimeError):
-                return self._tasks.create_task(_outlive(work))
+                task = self._tasks.create_task(_outlive(work))
+                # One that is cancelled before its first step would leave its work unawaited.
+                task.add_done_callback(lambda _: work.close())
+                return task
         work.close()
         return None
 
@@ -276,6 +279,9 @@ class Exchange:
         self._tell_contact(device.contact)
 
     def _knocked(self, contact: int) -> None:
+        for device in self._devices.values():
+            if device.contact == contact:
+                device.pump.lost()  # begun anew: what an older session sent counts for nothing
         self._spawn(self.refresh({contact}))
 
     def _lapsed(self, dsk: bytes, at_once: bool) -> None:

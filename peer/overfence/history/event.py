@@ -55,7 +55,7 @@ class Profile(msgspec.Struct, frozen=True):
 class Address(msgspec.Struct, frozen=True, array_like=True):
     """§1 Where one device takes envelopes from one contact: a mailbox at a node, and the key they are sealed for."""
 
-    node: Annotated[str, msgspec.Meta(max_length=200, pattern=r"^wss?://[!-~]+$")]
+    node: Annotated[str, msgspec.Meta(max_length=200, pattern=r"^wss?://[!-~]+\Z")]
     mailbox: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
     key: Hash
 

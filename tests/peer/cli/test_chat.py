@@ -83,6 +83,7 @@ def test_two_people_talk_through_pipes_and_one_leaves(start: Start, node: str, t
 
 def test_what_is_queued_is_told_and_ctrl_c_is_130(start: Start, node: str, tmp_path: Path) -> None:
     ada, bob = meet(start, node, tmp_path)
+    ada.sees(r"Bob is here")
     bob.process.kill()
     ada.sees(r"Bob has left")
     ada.types("are you there?")
