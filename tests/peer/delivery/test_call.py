@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from overfence.connect.backoff import Backoff
-from overfence.connect.call import CALL_TIMEOUT_S, RING_AFTER_S, Action, Call, Event, State
+from overfence.connect.call import CALL_TIMEOUT_S, RING_AFTER_S, STEADY_S, Action, Call, Event, State
 
 FIRST_S, LAST_S = 1.0, 60.0
 FLIGHT_S = 0.05
@@ -173,14 +173,32 @@ def test_a_side_that_lost_the_link_rings_and_is_called() -> None:
     wire = Wire()
     for side in (wire.ada, wire.bob):
         wire.take(side, Event.APPEARED)
-    wire.run_for(1)
+    wire.run_for(1 + STEADY_S)
     assert wire.open
     wire.break_link(wire.bob)
     wire.run_for(RING_AFTER_S + 4 * FLIGHT_S)
     assert wire.open
+    wire.run_for(STEADY_S)
     wire.break_link(wire.ada)
     wire.run_for(4 * FLIGHT_S)
     assert wire.open
+
+
+def test_links_that_break_as_soon_as_they_open_are_placed_ever_more_seldom() -> None:
+    wire = Wire()
+    for side in (wire.ada, wire.bob):
+        wire.take(side, Event.APPEARED)
+    calls = []
+    for _ in range(8):
+        began_at = wire.now
+        while not wire.open:
+            wire.run_for(0.05)
+            assert wire.now < began_at + 2 * LAST_S
+        calls.append(wire.now - began_at)
+        wire.break_link(wire.ada)
+        wire.break_link(wire.bob)
+        wire.run_for(FLIGHT_S)
+    assert calls[-1] > 4 * calls[1] > 0
 
 
 @pytest.mark.parametrize("offers", [True, False])
