@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from functools import cache
 
@@ -29,6 +30,9 @@ settings.load_profile("nightly" if NIGHTLY else "daily")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Whatever started us in the background may have SIGINT ignored, and every process under test would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for line in MARKERS:
         config.addinivalue_line("markers", line)
 
