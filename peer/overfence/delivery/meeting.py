@@ -152,6 +152,14 @@ def take_knock(
         outcome.dropped.append("a device that is another's, or one too many")
         return
     postbox.bind_invite(tx, box.mailbox, pre.account)
+    contact = _welcome(tx, me, contact, pre, sessions, outcome)
+    take_items(tx, me, contact, pre.dsk, items, outcome)
+
+
+def _welcome(
+    tx: sqlite3.Connection, me: Me, contact: ContactRow | None, pre: Pre, sessions: Sessions, outcome: Outcome
+) -> ContactRow:
+    """The guest is a contact from here on, with a mailbox of its own."""
     contact = contact or _new_contact(tx, me, pre.account, ContactState.ACCEPTED, None)
     if contact.state is not ContactState.ACCEPTED:
         people.set_contact(tx, contact.id, state=ContactState.ACCEPTED, invite=None)
@@ -163,7 +171,7 @@ def take_knock(
     outcome.contacts.add(contact.id)
     outcome.met.append(pre.dsk)
     outcome.nodes.update(box.node for box in postbox.mailbox_for(tx, contact.id))
-    take_items(tx, me, contact, pre.dsk, items, outcome)
+    return contact
 
 
 def close_used_invites(tx: sqlite3.Connection, outcome: Outcome) -> None:

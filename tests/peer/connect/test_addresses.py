@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,23 +23,8 @@ IPV4 = re.compile(r'sin_port=htons\((\d+)\), sin_addr=inet_addr\("([^"]+)"\)')
 IPV6 = re.compile(r'sin6_port=htons\((\d+)\), .*?inet_pton\(AF_INET6, "([^"]+)"')
 
 
-def can_make_namespaces() -> bool:
-    if shutil.which("unshare") is None or shutil.which("ip") is None:
-        return False
-    return subprocess.run(["unshare", "-n", "true"], capture_output=True, timeout=10, check=False).returncode == 0
-
-
-def can_trace() -> bool:
-    if shutil.which("strace") is None:
-        return False
-    return (
-        subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True, timeout=10, check=False).returncode
-        == 0
-    )
-
-
-namespaces = pytest.mark.skipif(not can_make_namespaces(), reason="needs root and unshare to make a network namespace")
-tracing = pytest.mark.skipif(not can_trace(), reason="needs strace")
+namespaces = pytest.mark.needs_netns
+tracing = pytest.mark.requires("strace")
 
 
 def run(command: list[str]) -> dict[str, Any]:

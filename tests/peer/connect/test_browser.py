@@ -16,7 +16,7 @@ import pytest
 from .conftest import PATIENCE_S, Side
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+pytestmark = pytest.mark.requires("chromium")
 
 # The browser's side of a link: gather fully, answer pings, echo data.
 PAGE = """

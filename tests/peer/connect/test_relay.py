@@ -15,7 +15,7 @@ from overfence.connect.webrtc import LinkConfig
 from .conftest import PATIENCE_S, Side
 
 TURNSERVER = shutil.which("turnserver")
-pytestmark = pytest.mark.skipif(TURNSERVER is None, reason="needs turnserver (coturn)")
+pytestmark = pytest.mark.requires("turnserver")
 
 
 class Relay:
