@@ -56,6 +56,7 @@ class _Device:
     direct: Direct
     again: Backoff
     why: str = ""
+    is_full: bool = False
 
 
 class Exchange:
@@ -152,15 +153,7 @@ class Exchange:
             if url in self._postmen or len(self._postmen) >= NODES_LIMIT:
                 continue
             node = NodeClient(url, self, random=self._me.random, jitter=random.SystemRandom().random)
-            self._postmen[url] = postman = Postman(
-                node,
-                self._store,
-                self._me,
-                knocked=self._knocked,
-                lapsed=self._lapsed,
-                published=self._published,
-                listening=self._listening,
-            )
+            self._postmen[url] = postman = Postman(node, self._store, self._me, self)
             self._errand_tasks[url] = [self._spawn(node.run(time.time)), self._spawn(postman.run())]
 
     def _let_go(self, nodes: set[str]) -> None:
@@ -177,14 +170,6 @@ class Exchange:
                 self._spawn(device.direct.drop())
         for postman in self._postmen.values():
             self._spawn(self._presence.leave(postman.node, contact))
-
-    def _listening(self, node: NodeClient) -> None:
-        # Only now: whoever sees us in a topic calls at once, and the call comes by mailbox.
-        for row in self._contacts.values():
-            self._enter_topics(row)
-
-    def _published(self, mailbox: bytes) -> None:
-        self._publish(Published(mailbox))
 
     def _meet(self, row: people.DeviceRow) -> None:
         known = self._devices.get(row.dsk)
@@ -259,6 +244,38 @@ class Exchange:
             self._postmen[node.url].fenced.add(mailbox)
         self._publish(Trouble("this home is open elsewhere: another process took over its mailboxes"))
 
+    # ── how errands go ───────────────────────────────────────────────────────────────────────────
+
+    def knocked(self, contact: int) -> None:
+        for device in self._devices.values():
+            if device.contact == contact:
+                device.pump.lost()  # begun anew: what an older session sent counts for nothing
+        self._spawn(self.refresh({contact}))
+
+    def lapsed(self, dsk: bytes, at_once: bool) -> None:
+        device = self._devices.get(dsk)
+        if device is not None:
+            # A node that only says "taken" must not make us seal for ever: 1 minute, doubling to a day (§6).
+            wait_s = 0.0 if at_once else device.again.next_s()
+            asyncio.get_running_loop().call_later(wait_s, device.pump.lost)
+
+    def full(self, dsk: bytes) -> None:
+        device = self._devices.get(dsk)
+        if device is not None and not device.is_full:
+            device.is_full = True
+            name = self._contacts[device.contact].name if device.contact in self._contacts else ""
+            self._trouble(
+                f"the mailbox of {name or 'a contact'} is full: what you write waits here until they are back"
+            )
+
+    def published(self, mailbox: bytes) -> None:
+        self._publish(Published(mailbox))
+
+    def listening(self, node: NodeClient) -> None:
+        # Only now: whoever sees us in a topic calls at once, and the call comes by mailbox.
+        for row in self._contacts.values():
+            self._enter_topics(row)
+
     # ── what else happens ─────────────────────────────────────────────────────────────────────────
 
     def _presence_changed(self, contact: int, dsk: bytes, here: bool) -> None:
@@ -277,19 +294,6 @@ class Exchange:
         else:
             device.pump.lost()
         self._tell_contact(device.contact)
-
-    def _knocked(self, contact: int) -> None:
-        for device in self._devices.values():
-            if device.contact == contact:
-                device.pump.lost()  # begun anew: what an older session sent counts for nothing
-        self._spawn(self.refresh({contact}))
-
-    def _lapsed(self, dsk: bytes, at_once: bool) -> None:
-        device = self._devices.get(dsk)
-        if device is not None:
-            # A node that only says "taken" must not make us seal for ever: 1 minute, doubling to a day (§6).
-            wait_s = 0.0 if at_once else device.again.next_s()
-            asyncio.get_running_loop().call_later(wait_s, device.pump.lost)
 
     def _wake_postman(self, url: str) -> None:
         if url in self._postmen:
@@ -387,6 +391,7 @@ class Exchange:
         device = self._devices.get(dsk)
         if device is not None:
             device.again.succeeded()
+            device.is_full = False
             device.pump.told(run)
             self._publish(Told(device.contact, run.end))
 

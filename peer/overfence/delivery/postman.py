@@ -8,6 +8,7 @@ import math
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from overfence_signalling import TTL_LIMIT_S, Accepted, Card, CardGet, CardSet, Close, Open, Put
 
@@ -45,27 +46,33 @@ class _Errands:
     puts: list[postbox.Waiting]
 
 
+class Listener(Protocol):
+    """Who hears how errands go; called on the loop."""
+
+    def knocked(self, contact: int) -> None:
+        """A contact can be written to now."""
+
+    def lapsed(self, dsk: bytes, at_once: bool) -> None:
+        """A device lacks what left a mailbox unconfirmed; `at_once`: it has another mailbox now."""
+
+    def full(self, dsk: bytes) -> None:
+        """A device's mailbox takes no more until its owner has been there."""
+
+    def published(self, mailbox: bytes) -> None:
+        """A mailbox of mine can be written to."""
+
+    def listening(self, node: NodeClient) -> None:
+        """Every mailbox there is followed."""
+
+
 class Postman:
     """Does the errands at one node whenever it is connected: opens, cards, knocks, puts, closes, in that order."""
 
-    def __init__(
-        self,
-        node: NodeClient,
-        store: Store,
-        me: Me,
-        *,
-        knocked: Callable[[int], None],
-        lapsed: Callable[[bytes, bool], None],
-        published: Callable[[bytes], None],
-        listening: Callable[[NodeClient], None],
-    ) -> None:
+    def __init__(self, node: NodeClient, store: Store, me: Me, listener: Listener) -> None:
         self.node = node
         self._store = store
         self._me = me
-        self._knocked = knocked  # a contact can be written to now
-        self._lapsed = lapsed  # a device lacks what left a mailbox unconfirmed; True: it has another mailbox now
-        self._published = published  # a mailbox can be written to
-        self._listening = listening  # every mailbox here is followed
+        self._listener = listener
         self.is_listening = False
         self._wake = asyncio.Event()
         self._opened: set[bytes] = set()
@@ -117,11 +124,11 @@ class Postman:
         await asyncio.gather(*(self._open(box) for box in errands.boxes if not box.closing))
         if not self.is_listening:
             self.is_listening = True
-            self._listening(self.node)
+            self._listener.listening(self.node)
         for box, card, prekey in errands.cards:
             await self.node.ask(_card_set(box, card))
             await self._store.write(_card_is_set(box, prekey))
-            self._published(box.mailbox)
+            self._listener.published(box.mailbox)
         for contact, invite in errands.knocks:
             await self._knock(contact, invite)
         return await self._put(errands.puts)
@@ -163,7 +170,7 @@ class Postman:
     async def _knock(self, contact: ContactRow, invite: Invite) -> None:
         if self._me.now_s >= invite.expires_s:
             await self._store.write(lambda tx: people.set_contact(tx, contact.id, state=ContactState.EXPIRED))
-            self._knocked(contact.id)
+            self._listener.knocked(contact.id)
             return
         try:
             answer = await self.node.ask(lambda ref: CardGet(ref=ref, mailbox=invite.mailbox))
@@ -181,7 +188,7 @@ class Postman:
                 raise
             # The invite's mailbox is closed: it was used, or withdrawn.
             await self._store.write(lambda tx: people.set_contact(tx, contact.id, state=ContactState.REFUSED))
-        self._knocked(contact.id)
+        self._listener.knocked(contact.id)
 
     async def _put(self, puts: list[postbox.Waiting]) -> bool:
         if not puts:
@@ -195,10 +202,12 @@ class Postman:
             }
         )
         for dsk, moved in lapsed:
-            self._lapsed(dsk, moved)
-        for answer in answers:
+            self._listener.lapsed(dsk, moved)
+        for put, answer in zip(puts, answers, strict=True):
             if isinstance(answer, NodeRefused):
                 self._again_s = RETRY_S
+                if answer.code == "mailbox_full":
+                    self._listener.full(put.dsk)
             elif isinstance(answer, Unreachable):
                 raise answer
         return True

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from overfence import Chat, Contact, Message
-from overfence_signalling import Node, NodeConfig
+from overfence_signalling import Node, NodeConfig, NodeLimits
 
 PATIENCE_S = 20.0
 
@@ -76,11 +76,13 @@ class Server:
     def __init__(self, data: Path) -> None:
         self._data = data
         self._port = 0
+        self.limits = NodeLimits()
         self._stack = AsyncExitStack()
         self.url = ""
 
     async def start(self) -> None:
-        node = await self._stack.enter_async_context(Node.open(NodeConfig(data=self._data, port=self._port)))
+        config = NodeConfig(data=self._data, port=self._port, limits=self.limits)
+        node = await self._stack.enter_async_context(Node.open(config))
         self._port, self.url = node.port, node.url
 
     async def stop(self) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from overfence import Chat, Delivered, ServerChanged
+from overfence import Chat, Delivered, Notice, ServerChanged
 from overfence.errors import (
     BadName,
     ChatClosed,
@@ -18,6 +18,7 @@ from overfence.errors import (
     NotDelivered,
     Unreachable,
 )
+from overfence_signalling import NodeLimits
 
 from .conftest import Heard, Open, Server, acquaint, hears, meets, texts, until
 
@@ -148,6 +149,27 @@ async def test_an_invite_needs_a_server_that_answers(open_chat: Open, server: Se
         await server.start()
         of_ada = await bob.accept(str(await ada.invite(timeout_s=15)))
         await until(lambda: of_ada.state == "accepted", "the answer")
+
+
+async def test_what_a_full_mailbox_refuses_waits_here_and_arrives_once(open_chat: Open, server: Server) -> None:
+    await server.stop()
+    server.limits = NodeLimits(mailbox_bytes=12_000)
+    await server.start()
+    async with open_chat("Ada") as ada:
+        async with open_chat("Bob") as bob:
+            of_bob, _ = await acquaint(ada, bob)
+        await until(lambda: of_bob.path == "mailbox", "Bob's leaving")
+        happenings, talk = ada.events(), ada.conversation(of_bob)
+        said = [f"{number}" * 1000 for number in range(20)]
+        for text in said:
+            await talk.send(text)
+        async for happening in happenings:
+            if isinstance(happening, Notice) and "mailbox of Bob is full" in happening.text:
+                break
+        assert await talk.queued() == len(said)
+        async with open_chat("Bob") as bob:
+            assert await hears(bob, bob.contact("Ada"), len(said)) == said
+            await until(lambda: none_queued(ada, "Bob"), "the ticks")
 
 
 async def test_a_new_name_reaches_the_other(open_chat: Open, tmp_path: Path, server: Server) -> None:
