@@ -1,0 +1,208 @@
+"""What arrives: packets to acknowledge, and messages put together in order (docs/protocol.md §7.3, §7.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .errors import Rule, Violation
+from .frame import FRAGMENT_BYTES, Ack, Data, Lane
+from .loss import ACK_DELAY_S
+from .numbers import Ranges, ReplayWindow
+from .streams import AHEAD_LIMIT, FIRST_CREDIT_ALL_BYTES, FIRST_CREDIT_BYTES
+
+# Every second packet is acknowledged at once (RFC 9000 §13.2.2); on the reliable lane nothing waits for it.
+ACK_EVERY = {Lane.FAST: 2, Lane.BULK: 8}
+BULK_ACK_DELAY_S = 0.025
+
+
+class Arrived:
+    """One lane's packets that arrived, and when to say so."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+        self._replay = ReplayWindow()
+        self._ranges = Ranges()
+        self._newest_at = 0.0
+        self._untold = 0
+        self._told_largest = -1
+        self.due_at: float | None = None
+
+    def take(self, number: int, *, asks: bool, now: float) -> bool:
+        """Packet ``number`` came; ``asks``: it wants to be acknowledged. False if it came before."""
+        if not self._replay.take(number):
+            if asks:
+                self.due_at = now  # its acknowledgement was lost
+                self._ranges.add(number)
+            return False
+        gap = number > (self._ranges.largest if self._ranges else self._told_largest) + 1
+        late = bool(self._ranges) and number < self._ranges.largest
+        self._ranges.add(number)
+        if not late:
+            self._newest_at = now
+        if asks:
+            self._untold += 1
+            delay_s = ACK_DELAY_S if self._lane is Lane.FAST else BULK_ACK_DELAY_S
+            hurry = self._lane is Lane.FAST and (gap or late)
+            at_once = hurry or self._untold >= ACK_EVERY[self._lane]
+            self.due_at = now if at_once else min(self.due_at or float("inf"), now + delay_s)
+        return True
+
+    def tell(self, *, now: float) -> Ack | None:
+        """The acknowledgement to send; None if nothing is held that could be told."""
+        self.due_at, self._untold = None, 0
+        if not self._ranges:
+            return None
+        self._told_largest = self._ranges.largest
+        return Ack(self._lane, max(0.0, now - self._newest_at), self._ranges.descending())
+
+    def forget_through(self, number: int) -> None:
+        """The peer knows that everything up to ``number`` that came, came: it isn't told again."""
+        self._ranges.forget_through(number)
+
+
+class Incoming:
+    """One stream of the peer's: its messages come out whole, ordered ones in order, each once."""
+
+    def __init__(self, window_bytes: int, message_limit_bytes: int) -> None:
+        self._window_bytes = window_bytes
+        self._message_limit_bytes = message_limit_bytes
+        self._next = 0
+        # Complete beyond the first gap: waiting for it, or None where it was delivered already.
+        self._ahead: dict[int, bytes | None] = {}
+        self._parts: dict[int, tuple[int, dict[int, bytes]]] = {}
+        self._received_bytes = 0
+        self._released_bytes = 0
+        self._count: int | None = None
+        self.credit = FIRST_CREDIT_BYTES
+
+    @property
+    def is_finished(self) -> bool:
+        """Did all its messages come?"""
+        return self._next == self._count
+
+    def take(self, data: Data) -> tuple[int, list[bytes]]:
+        """One DATA frame in; the number of new bytes, and messages that can be delivered now. Raises `Violation`."""
+        number = data.message
+        if data.total > self._message_limit_bytes:
+            raise Violation(Rule.LENGTH, f"a message of {data.total} bytes, of at most {self._message_limit_bytes}")
+        if number >= self._next + AHEAD_LIMIT:
+            raise Violation(Rule.CREDIT, f"message {number} while {self._next} is missing")
+        if self._count is not None and number >= self._count:
+            raise Violation(Rule.LENGTH, f"message {number} of {self._count}")
+        if number < self._next or number in self._ahead:
+            return 0, []
+        body = self._assemble(data)
+        if body is None:
+            return 0, []
+        size, whole = body
+        self._received_bytes += size
+        if self._received_bytes > self.credit:
+            raise Violation(Rule.CREDIT, f"{self._received_bytes} bytes, credit for {self.credit}")
+        return size, [] if whole is None else list(self._deliver(number, whole, ordered=data.ordered))
+
+    def finish(self, count: int) -> None:
+        """It has so many messages. Raises `Violation` where that can't be."""
+        begun = max(max(self._ahead, default=-1), max(self._parts, default=-1), self._next - 1)
+        if self._count not in (None, count) or count <= begun:
+            raise Violation(Rule.LENGTH, f"{count} messages in a stream that has others")
+        self._count = count
+
+    def release(self, size_bytes: int) -> bool:
+        """The application is done with so much of it; True when the peer should be told of more credit."""
+        self._released_bytes += size_bytes
+        return self._released_bytes + self._window_bytes - self.credit >= self._window_bytes // 2
+
+    def grant(self) -> int:
+        """The credit to tell now."""
+        self.credit = max(self.credit, self._released_bytes + self._window_bytes)
+        return self.credit
+
+    def _assemble(self, data: Data) -> tuple[int, bytes | None] | None:
+        if len(data.body) == data.total:
+            if data.message in self._parts:
+                raise Violation(Rule.LENGTH, "a message that was in fragments before")
+            return data.total, data.body
+        total, parts = self._parts.setdefault(data.message, (data.total, {}))
+        if total != data.total:
+            raise Violation(Rule.LENGTH, f"a message of {total} bytes that now has {data.total}")
+        if data.offset in parts:
+            return None
+        parts[data.offset] = data.body
+        if len(parts) * FRAGMENT_BYTES < total:
+            return len(data.body), None
+        del self._parts[data.message]
+        return len(data.body), b"".join(parts[offset] for offset in sorted(parts))
+
+    def _deliver(self, number: int, body: bytes, *, ordered: bool) -> Iterator[bytes]:
+        if not ordered:
+            yield body
+        if number != self._next:
+            self._ahead[number] = body if ordered else None
+            return
+        if ordered:
+            yield body
+        self._next += 1
+        while self._next in self._ahead:
+            waiting = self._ahead.pop(self._next)
+            self._next += 1
+            if waiting is not None:
+                yield waiting
+
+
+class Arrivals:
+    """All streams of the peer's, and the credit they share."""
+
+    def __init__(self, *, streams: int, window_bytes: int, window_all_bytes: int, message_limit_bytes: int) -> None:
+        self._streams_limit = streams
+        self._window_bytes = window_bytes
+        self._window_all_bytes = window_all_bytes
+        self._message_limit_bytes = message_limit_bytes
+        self._opened = 0
+        self._received_bytes = 0
+        self._released_bytes = 0
+        self.credit = FIRST_CREDIT_ALL_BYTES
+        self.streams: dict[int, Incoming] = {}
+        self.finished: list[int] = []
+
+    def stream(self, number: int) -> Incoming | None:
+        """The stream of that number, opened with all before it (RFC 9000 §3.2); None if it is finished."""
+        while number >= self._opened:
+            if len(self.streams) >= self._streams_limit:
+                raise Violation(Rule.STREAMS, f"more than {self._streams_limit} streams at a time")
+            self.streams[self._opened] = Incoming(self._window_bytes, self._message_limit_bytes)
+            self._opened += 1
+        return self.streams.get(number)
+
+    def take(self, data: Data) -> tuple[bool, list[bytes]]:
+        """One DATA frame in; whether it brought anything, and what can be delivered. Raises `Violation`."""
+        stream = self.stream(data.stream)
+        if stream is None:
+            return False, []
+        size, messages = stream.take(data)
+        self._received_bytes += size
+        if self._received_bytes > self.credit:
+            raise Violation(Rule.CREDIT, f"{self._received_bytes} bytes in all, credit for {self.credit}")
+        self._tidy(data.stream)
+        return bool(size or messages), messages
+
+    def finish(self, number: int, count: int) -> None:
+        """A stream has so many messages."""
+        stream = self.stream(number)
+        if stream is not None:
+            stream.finish(count)
+            self._tidy(number)
+
+    def release(self, size_bytes: int) -> bool:
+        """The application is done with so much; True when the peer should be told of more credit."""
+        self._released_bytes += size_bytes
+        return self._released_bytes + self._window_all_bytes - self.credit >= self._window_all_bytes // 2
+
+    def grant(self) -> int:
+        """The credit to tell now."""
+        self.credit = max(self.credit, self._released_bytes + self._window_all_bytes)
+        return self.credit
+
+    def _tidy(self, number: int) -> None:
+        if self.streams[number].is_finished:
+            del self.streams[number]
+            self.finished.append(number)
