@@ -44,7 +44,8 @@ class Arrived:
             delay_s = ACK_DELAY_S if self._lane is Lane.FAST else BULK_ACK_DELAY_S
             hurry = self._lane is Lane.FAST and (gap or late)
             at_once = hurry or self._untold >= ACK_EVERY[self._lane]
-            self.due_at = now if at_once else min(self.due_at or float("inf"), now + delay_s)
+            if at_once or self.due_at is None:
+                self.due_at = now if at_once else now + delay_s
         return True
 
     def tell(self, *, now: float) -> Ack | None:

@@ -153,15 +153,15 @@ class Schedule:
         self.streams: dict[int, Outgoing] = {}
         self.credit = FIRST_CREDIT_ALL_BYTES
         self.sent_bytes = 0
-        self._next = 0
+        self.opened = 0
         self._turn = 0.0
 
     def open(self, priority: Priority, weight: int) -> Outgoing:
         """A new stream, with the next number."""
-        stream = Outgoing(self._next, priority, weight)
+        stream = Outgoing(self.opened, priority, weight)
         stream.turn = self._turn
         self.streams[stream.number] = stream
-        self._next += 1
+        self.opened += 1
         return stream
 
     def begin_anew(self) -> None:
