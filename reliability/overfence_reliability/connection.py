@@ -39,7 +39,7 @@ from .liveness import Beat
 from .outbound import NOBODY, Outbound, Packets
 from .path import Path
 from .sender import Fact
-from .streams import Mode, Priority
+from .streams import FIRST_CREDIT_BYTES, Mode, Priority, cost_bytes
 
 # Streams either side keeps of the other at a time: an endless number would be endless memory.
 STREAMS_LIMIT = 64
@@ -76,7 +76,7 @@ class Connection:
         if len(connection_id) != CONNECTION_ID_BYTES or connection_id == NOBODY:
             raise ReliabilityError("a connection id has 8 bytes, not all zero")
         self._config = config = config or Config()
-        if config.message_limit_bytes > config.window_bytes:
+        if cost_bytes(config.message_limit_bytes) > min(config.window_bytes, FIRST_CREDIT_BYTES):
             raise ReliabilityError("a message that is longer than the window could never arrive")
         self._path: Path | None = None
         self._is_open = False
@@ -134,12 +134,12 @@ class Connection:
         self._outbound.pending[Fact("finish", stream)] = None
 
     def release(self, stream: int, size_bytes: int) -> None:
-        """The application is done with so many bytes of what it received (`Config.manual_release`)."""
+        """The application is done with a message of that size (`Config.manual_release`)."""
         arrivals, pending = self._inbound.arrivals, self._outbound.pending
         incoming = arrivals.streams.get(stream)
-        if incoming is not None and incoming.release(size_bytes):
+        if incoming is not None and incoming.release(cost_bytes(size_bytes)):
             pending[Fact("credit", stream)] = None
-        if arrivals.release(size_bytes):
+        if arrivals.release(cost_bytes(size_bytes)):
             pending[Fact("credit", None)] = None
 
     def close(self) -> None:
@@ -261,14 +261,15 @@ class Connection:
             case Ack():
                 return self._outbound.acknowledged(path, frame, now=now)
             case Now():
-                self._events.append(Received(frame.stream, frame.body))
+                if self._inbound.takes_now(now=now):
+                    self._events.append(Received(frame.stream, frame.body))
                 return True
             case Credit():
                 return self._outbound.credited(frame)
             case Finish():
-                self._inbound.arrivals.finish(frame.stream, frame.messages)
+                useful = self._inbound.arrivals.finish(frame.stream, frame.messages)
                 self._note_finished()
-                return True
+                return useful
             case Goodbye():
                 rule = next((rule for rule in Rule if rule.value == frame.code), None)
                 violation = Violation(rule, "so says the peer") if rule else None

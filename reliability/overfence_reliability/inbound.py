@@ -10,6 +10,9 @@ from .receiver import Arrivals, Arrived
 # Packets that brought nothing: no data, no news of ours. A noisy path repeats some; past this rate it is a flood.
 USELESS_PER_S = 2000.0
 USELESS_BURST = 8000.0
+# At-most-once messages have no credit; past this they are dropped, as their promise allows.
+NOW_PER_S = 1000.0
+NOW_BURST = 1000.0
 
 
 class Inbound:
@@ -18,6 +21,7 @@ class Inbound:
     def __init__(self, *, streams: int, window_bytes: int, window_all_bytes: int, message_limit_bytes: int) -> None:
         self._limits = (streams, window_bytes, window_all_bytes, message_limit_bytes)
         self._useless = Bucket(burst_bytes=USELESS_BURST)
+        self._nows = Bucket(burst_bytes=NOW_BURST)
         self.begin_anew()
 
     def begin_anew(self) -> None:
@@ -39,6 +43,14 @@ class Inbound:
     def is_due(self, *, now: float) -> bool:
         """Is one due by now?"""
         return self.next_timer() <= now
+
+    def takes_now(self, *, now: float) -> bool:
+        """Is there a place for one more message for the moment?"""
+        self._nows.refill(NOW_PER_S, now=now)
+        taken = self._nows.has(1)
+        if taken:
+            self._nows.take(1)
+        return taken
 
     def useless(self, *, now: float) -> None:
         """A packet came and brought nothing. Raises `Violation` where there is no end to it."""
