@@ -111,7 +111,7 @@ class Incoming:
 
     def release(self, size_bytes: int) -> bool:
         """The application is done with so much of it; True when the peer should be told of more credit."""
-        self._released_bytes += size_bytes
+        self._released_bytes = min(self._released_bytes + size_bytes, self._received_bytes)
         return self._released_bytes + self._window_bytes - self.credit >= self._window_bytes // 2
 
     def grant(self) -> int:
@@ -198,7 +198,7 @@ class Arrivals:
 
     def release(self, size_bytes: int) -> bool:
         """The application is done with so much; True when the peer should be told of more credit."""
-        self._released_bytes += size_bytes
+        self._released_bytes = min(self._released_bytes + size_bytes, self._received_bytes)
         return self._released_bytes + self._window_all_bytes - self.credit >= self._window_all_bytes // 2
 
     def grant(self) -> int:
