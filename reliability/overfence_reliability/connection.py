@@ -290,6 +290,8 @@ class Connection:
             # They take us for the process we were before; our own hello puts that right.
             return
         resumed = hello.me == outbound.peer
+        if path.is_heard and not resumed:
+            raise Violation(Rule.MALFORMED, "two processes on one path")
         if outbound.peer is not None and not resumed:
             self._inbound.begin_anew()
             self._events.append(Discontinuity(outbound.begin_anew()))

@@ -205,14 +205,7 @@ class Outbound:
                 break
         self._send_again(path, list(fragments), out, now=now)
 
-    def _send_again(
-        self,
-        path: Path,
-        fragments: list[Fragment],
-        out: Packets,
-        *,
-        now: float,
-    ) -> None:
+    def _send_again(self, path: Path, fragments: list[Fragment], out: Packets, *, now: float) -> None:
         packet = self._begin(path, Lane.FAST, fragments[0] if fragments else None, now=now)
         for fragment in fragments:
             if packet.carry(fragment):
@@ -246,14 +239,7 @@ class Outbound:
         self._depart(path, Lane.BULK, packet, out)
         return out
 
-    def _fill_fast(
-        self,
-        path: Path,
-        out: Packets,
-        *,
-        ready: bool,
-        now: float,
-    ) -> bool:
+    def _fill_fast(self, path: Path, out: Packets, *, ready: bool, now: float) -> bool:
         in_flight_bytes = self._senders[Lane.FAST].in_flight_bytes
         fragment = self.schedule.next(Lane.FAST, now=now) if ready else None
         talks = fragment is not None or bool(self.now and ready)
@@ -291,14 +277,7 @@ class Outbound:
             fragment = self.schedule.next(Lane.BULK, now=now)
         return self._depart(path, Lane.BULK, packet, out)
 
-    def _begin(
-        self,
-        path: Path,
-        lane: Lane,
-        fragment: Fragment | None,
-        *,
-        now: float,
-    ) -> Packer:
+    def _begin(self, path: Path, lane: Lane, fragment: Fragment | None, *, now: float) -> Packer:
         """A packet with what every packet tells, and room for that fragment."""
         packet = Packer(self._senders[lane].next_number, now=now)
         reserve_bytes = fragment.size + DATA_OVERHEAD_BYTES if fragment is not None else 0
