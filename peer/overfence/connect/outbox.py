@@ -80,7 +80,9 @@ class Outbox:
         self._ssthresh_bytes = window_bytes
         self._peer_window_bytes = window_bytes
         self._grown_bytes = 0
-        # Up to where bulk may be in flight until the next acknowledgement.
+        # Up to where bulk may be in flight, and the part of it that a pause takes away.
+        self._burst_to_bytes = _BURST_BYTES
+        self._bulk_left_at = 0.0
         self._limit_bytes = min(WINDOW_FIRST_BYTES, window_bytes)
         # Losses of what was sent before this belong to the congestion already answered.
         self._recovery_order = 0
@@ -125,6 +127,10 @@ class Outbox:
             packet = self._posted.popleft()
             if self._next - 1 - self._acked < SENT_LIMIT:
                 chunks.append(self._leave(packet, True, now))
+        if self._waiting and not self._flight_bytes and now - self._bulk_left_at > self._rto_s:
+            # After a pause the window says nothing about now (RFC 5681 §4.1): begin with a few.
+            self._burst_to_bytes = 0
+            self._set_limit()
         limit_bytes = self._limit_bytes
         while self._lost and (self._flight_bytes < limit_bytes or self._is_owed_one):
             sent = self._lost.popleft()
@@ -182,8 +188,8 @@ class Outbox:
 
     def _set_limit(self) -> None:
         # An empty flight always has room for one packet, or a window said to be 0 would be for ever.
-        burst_bytes = self._flight_bytes + _BURST_BYTES
-        self._limit_bytes = max(1, min(self._cwnd_bytes, burst_bytes, self._peer_window_bytes))
+        self._burst_to_bytes = max(self._burst_to_bytes, self._flight_bytes + _BURST_BYTES)
+        self._limit_bytes = max(1, min(self._cwnd_bytes, self._burst_to_bytes, self._peer_window_bytes))
 
     def _leave(self, packet: bytes, is_fast: bool, now: float) -> bytes:
         lane = Lane.FAST if is_fast else Lane.BULK
@@ -196,6 +202,7 @@ class Outbox:
         self._next += 1
         if not is_fast:
             self._flight_bytes += len(packet)
+            self._bulk_left_at = now
         return chunk
 
     def _repeat(self, sent: _Sent, now: float) -> bytes:
@@ -272,6 +279,7 @@ class Outbox:
         for sent in lost:
             self._give_up(sent)
         if is_congestion:
+            self._burst_to_bytes = 0
             self._ssthresh_bytes = self._cwnd_bytes = max(self._cwnd_bytes // 2, _SSTHRESH_MIN_BYTES)
             self._grown_bytes = 0
             self._recovery_order = self._order + 1
@@ -294,7 +302,6 @@ class Outbox:
         late rather than lost (RFC 9002 §6.2); only a second in a row is taken for congestion.
         """
         self._expiries += 1
-        self._skipped = self._acked
         bulk = [sent for sent in self._under_way.values() if not sent.is_fast]
         for sent in [sent for sent in self._under_way.values() if sent.is_fast]:
             self._give_up(sent)
@@ -307,7 +314,7 @@ class Outbox:
             if self._expiries == 2:
                 self._ssthresh_bytes = max(self._cwnd_bytes // 2, _SSTHRESH_MIN_BYTES)
             self._cwnd_bytes = PACKET_LIMIT_BYTES
-            self._grown_bytes = 0
+            self._grown_bytes = self._burst_to_bytes = 0
             self._recovery_order = self._order + 1
             for sent in bulk:
                 self._give_up(sent)

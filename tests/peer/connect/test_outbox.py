@@ -8,7 +8,7 @@ from struct import unpack_from
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from overfence.connect.guard import DATA, FORWARD_TSN, Inbox, Violation, read_packet
+from overfence.connect.guard import AT_ONCE, DATA, FORWARD_TSN, Inbox, Violation, read_packet
 from overfence.connect.lanes import Lane
 from overfence.connect.outbox import (
     FLIGHT_LIMIT_BYTES,
@@ -194,14 +194,14 @@ def test_losses_of_fast_alone_cost_bulk_nothing() -> None:
     before = wire.outbox._cwnd_bytes
     assert before > 4 * WINDOW_FIRST_BYTES
     wire.run_for(1)
-    for _ in range(20):
+    for wait_s in [0.0, 0.01, 0.05, 0.6] * 5:  # found missing by what came after, or by the timer
         wire.is_cut = True
         wire.post(Lane.FAST, b"lost")
         wire.is_cut = False
-        wire.run_for(0.3)
+        wire.run_for(wait_s)
         for _ in range(4):
             wire.post(Lane.FAST, b"kept")
-        wire.run_for(0.3)
+        wire.run_for(0.6)
     assert wire.outbox._cwnd_bytes == before
     assert wire.outbox.next_timer() is None
 
@@ -293,6 +293,54 @@ def test_the_timer_follows_the_path_and_never_goes_below_its_floor() -> None:
         assert outbox.next_timer() == tsn + (RTO_FIRST_S if tsn == 1 else outbox._rto_s)
         outbox.acknowledge(tsn, MIB, now=tsn + 0.01)
     assert outbox._rto_s == RTO_MIN_S
+
+
+def test_a_pause_takes_the_burst_away_and_not_the_window() -> None:
+    wire = Wire()
+    wire.feed(400, 5)
+    wire.run_for(3)
+    before = wire.outbox._cwnd_bytes
+    sent = wire.sent
+    wire.post(Lane.BULK, *[bytes(1160)] * 60)
+    assert wire.sent - sent == 4
+    wire.run_for(0.2)
+    assert wire.outbox._cwnd_bytes >= before
+    assert wire.sent - sent == 60
+
+
+def test_acknowledgements_that_come_in_a_bunch_keep_the_line_full() -> None:
+    outbox = Outbox(next_tsn=1, window_bytes=MIB)
+    outbox._cwnd_bytes = outbox._limit_bytes = outbox._burst_to_bytes = 100_000
+    for _ in range(80):
+        outbox.post(Lane.BULK, bytes(1000))
+    assert len(outbox.poll(now=0.0)) == 80
+    for tsn in range(2, 62, 2):
+        outbox.acknowledge(tsn, MIB, now=0.05)
+    assert outbox.room_bytes(Lane.BULK) >= 60_000
+
+
+def test_what_was_sent_twice_or_fast_says_nothing_about_the_path() -> None:
+    outbox = Outbox(next_tsn=1, window_bytes=MIB)
+    outbox.post(Lane.BULK, b"x")
+    outbox.poll(now=0.0)
+    assert len(outbox.poll(now=RTO_FIRST_S)) == 1
+    outbox.acknowledge(1, MIB, now=3.0)
+    outbox.post(Lane.FAST, b"x")
+    outbox.poll(now=4.0)
+    outbox.acknowledge(2, MIB, now=4.2)
+    outbox.post(Lane.BULK, b"x")
+    outbox.poll(now=5.0)
+    assert outbox.next_timer() == 5.0 + RTO_FIRST_S
+
+
+def test_a_lone_bulk_packet_asks_to_be_acknowledged_at_once_and_so_does_a_copy() -> None:
+    outbox = Outbox(next_tsn=1, window_bytes=MIB)
+    for _ in range(2):
+        outbox.post(Lane.BULK, b"x")
+    outbox.post(Lane.FAST, b"x")
+    assert [chunk[1] & AT_ONCE for chunk in outbox.poll(now=0.0)] == [0, AT_ONCE, 0]
+    _skip, copy = outbox.poll(now=RTO_FIRST_S)
+    assert copy[1] & AT_ONCE
 
 
 def test_a_peer_that_acknowledges_nothing_makes_us_remember_a_bounded_number() -> None:
