@@ -184,7 +184,7 @@ class Outbox:
     def _wait_s(self) -> float:
         has_bulk = self._flight_bytes or self._lost
         wait_s = self._rto_s if has_bulk else max(self._rto_s, RTO_FAST_MIN_S)
-        return max(wait_s, min(RTO_BACKED_OFF_S, wait_s * 2**self._expiries))
+        return max(wait_s, min(RTO_BACKED_OFF_S, wait_s * (1 << min(self._expiries, 10))))
 
     def _set_limit(self) -> None:
         # An empty flight always has room for one packet, or a window said to be 0 would be for ever.
