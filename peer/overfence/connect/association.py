@@ -57,7 +57,7 @@ _READ_BYTES = 1500
 _RECORD_HEADER_BYTES = 13
 
 # Numbers under way that are as much work to look through as a chunk is to take.
-_WALK_PER_CHUNK = 64
+_WALK_PER_CHUNK = 32
 
 
 @dataclass(frozen=True)

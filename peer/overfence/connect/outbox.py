@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from struct import pack
 
 from .guard import AT_ONCE, BINARY, DATA, DATA_HEADER_BYTES, FORWARD_TSN, WHOLE, Violation
@@ -216,17 +217,24 @@ class Outbox:
     # What arrived.
 
     def _covered(self, gaps: Sequence[tuple[int, int]]) -> list[int]:
+        acked, under_way = self._acked, self._under_way
         covered: list[int] = []
-        acked, at = self._acked, 0
-        for number in self._under_way:
+        for number in under_way:
             if number > acked:
-                while at < len(gaps) and acked + gaps[at][1] < number:
-                    at += 1
-                if at == len(gaps):
-                    break
-                if number < acked + gaps[at][0]:
-                    continue
+                break
             covered.append(number)
+        # By the shorter way: a peer may tell wide gaps again and again, or one while thousands are under way.
+        if sum(last - first + 1 for first, last in gaps) < len(under_way):
+            told = (number for first, last in gaps for number in range(acked + first, acked + last + 1))
+            return covered + [number for number in told if number in under_way]
+        at = 0
+        for number in islice(under_way, len(covered), None):
+            while at < len(gaps) and acked + gaps[at][1] < number:
+                at += 1
+            if at == len(gaps):
+                break
+            if number >= acked + gaps[at][0]:
+                covered.append(number)
         return covered
 
     def _measure(self, arrived: list[_Sent], now: float) -> None:

@@ -117,13 +117,12 @@ async def test_acknowledgements_made_to_be_slow_count_for_what_they_cost(associa
     for _ in range(2048):
         associations.ours.post(Lane.BULK, b"x")
     slow = associations.packet(Slow(first - 1, 2000))
-    begun_s, packets = time.process_time(), 0
+    packets = 0
     while not associations.ends:
         await associations.ours._handle_data(slow)
         packets += 1
         assert packets * 50 <= RATE_CHUNKS
     assert [reason for reason, _ in associations.ends] == ["flooded"]
-    assert time.process_time() - begun_s < 3.0
 
 
 @pytest.mark.parametrize("made", [data_chunk(5), sack(5, (2, 3)), skip(5), ShutdownAckChunk()])
