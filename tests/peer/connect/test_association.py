@@ -7,7 +7,14 @@ import time
 from struct import pack, pack_into, unpack_from
 
 import pytest
-from aiortc.rtcsctptransport import Chunk, SackChunk, ShutdownAckChunk, parse_packet, serialize_packet
+from aiortc.rtcsctptransport import (
+    Chunk,
+    RTCSctpCapabilities,
+    SackChunk,
+    ShutdownAckChunk,
+    parse_packet,
+    serialize_packet,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from overfence.connect.guard import FLOOD_CHUNKS, RATE_CHUNKS, SACK
@@ -133,6 +140,16 @@ async def test_data_before_the_handshake_is_dropped(made: Chunk, new_pair: type[
     await pair.ours._handle_data(serialize_packet(5000, 5000, tag, made))
     assert (pair.ends, pair.heard) == ([], [])
     await pair.ours.stop()
+
+
+async def test_a_peer_that_cannot_skip_is_told_so_at_once(new_pair: type[Pair]) -> None:
+    pair = new_pair()
+    pair.theirs._local_partial_reliability = False
+    await pair.ours.open(max_message_bytes=1160)
+    await pair.theirs.start(RTCSctpCapabilities(maxMessageSize=1160), 5000)
+    await pair.settle()
+    assert ([reason for reason, _ in pair.ends], pair.opened) == (["protocol"], 0)
+    await pair.stop()
 
 
 async def test_a_fast_packet_leaves_at_once_and_a_lost_one_is_skipped(associations: Pair) -> None:
