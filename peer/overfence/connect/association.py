@@ -34,11 +34,11 @@ from aiortc.rtcsctptransport import (
 )
 from google_crc32c import value as crc32c
 from OpenSSL import SSL
+from overfence_reliability import Lane
 
 from .errors import LinkClosed, Reason
 from .guard import DATA, FORWARD_TSN, INIT, SACK, Inbox, Meter, Span, Violation, read_packet
 from .ice import Path
-from .lanes import Lane
 from .outbox import RTO_FIRST_S, Outbox
 from .sdp import SCTP_PORT
 

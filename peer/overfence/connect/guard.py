@@ -11,8 +11,9 @@ from collections.abc import Callable
 from struct import pack, unpack_from
 from typing import TypeAlias
 
+from overfence_reliability import Lane
+
 from .errors import Reason
-from .lanes import Lane
 from .sdp import PACKET_LIMIT_BYTES
 
 _COMMON_HEADER_BYTES = 12

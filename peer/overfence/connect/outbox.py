@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from itertools import islice
 from struct import pack
 
+from overfence_reliability import Lane
+
 from .guard import AT_ONCE, BINARY, DATA, DATA_HEADER_BYTES, FORWARD_TSN, WHOLE, Violation
-from .lanes import Lane
 from .sdp import PACKET_LIMIT_BYTES
 
 _TSN_MODULO = 2**32

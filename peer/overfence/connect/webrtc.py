@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
+from overfence_reliability import Lane
+
 from .association import Association, Hooks, Security
 from .errors import LinkClosed, LinkEnd, LinkFailed, MessageTooLong, OutOfTurn, Reason
 from .ice import Path, read_ice_servers
-from .lanes import Lane
 from .sdp import PACKET_LIMIT_BYTES, Description
 from .sdp import Kind as SdpKind
 

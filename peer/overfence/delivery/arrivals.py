@@ -32,9 +32,10 @@ STORAGE_RETRY_S = 1.0
 
 
 @dataclass(frozen=True)
-class _ByLink:
+class _ByLine:
     dsk: bytes
     message: bytes
+    release: Callable[[], None]
 
     @property
     def source(self) -> bytes:
@@ -59,7 +60,7 @@ class _ByMail:
         return sum(len(item.envelope) for item in self.items.items)
 
 
-_Arrived = _ByLink | _ByMail
+_Arrived = _ByLine | _ByMail
 
 
 class Arrivals:
@@ -76,16 +77,16 @@ class Arrivals:
     ) -> None:
         self._store = store
         self._me = me
-        self._direct = direct  # the devices a link is open to
+        self._direct = direct  # the devices a line is up to
         self._act = act
         self._trouble = trouble
         self._queue: asyncio.Queue[_Arrived] = asyncio.Queue()
         self._queued: dict[bytes | str, int] = {}
         self._answered_at: dict[bytes, float] = {}
 
-    def by_link(self, dsk: bytes, message: bytes) -> bool:
-        """One message from a device's link; False where too much waits already, and this was left."""
-        return self._put(_ByLink(dsk, message))
+    def by_line(self, dsk: bytes, message: bytes, release: Callable[[], None]) -> None:
+        """One message from a device's line, whose own window bounds what waits here until `release`."""
+        self._put(_ByLine(dsk, message, release))
 
     def by_mail(self, node: NodeClient, items: Items) -> bool:
         """Items from a node; False where too much waits already, and these were left."""
@@ -104,6 +105,10 @@ class Arrivals:
             except Exception:
                 # The way in must stay open, whatever one batch brought.
                 logger.exception("acting on what arrived failed")
+            finally:
+                for arrived in batch:
+                    if isinstance(arrived, _ByLine):
+                        arrived.release()
 
     def _put(self, arrived: _Arrived) -> bool:
         queued = self._queued.get(arrived.source, 0) + arrived.size_bytes
@@ -136,7 +141,7 @@ class Arrivals:
         acks = []
         for arrived in batch:
             match arrived:
-                case _ByLink(dsk, message):
+                case _ByLine(dsk, message):
                     _apart(tx, outcome, _taking_message(tx, self._me, dsk, message))
                 case _ByMail(node, items):
                     ack = self._take_items(tx, node, items, outcome)

@@ -14,9 +14,9 @@ from aiortc.rtcsctptransport import Chunk, RTCSctpCapabilities, RTCSctpTransport
 from overfence.connect.association import Association, Hooks
 from overfence.connect.errors import LinkEnd, Reason
 from overfence.connect.ice import Path
-from overfence.connect.lanes import Lane
 from overfence.connect.sdp import Description
 from overfence.connect.webrtc import Link, LinkConfig
+from overfence_reliability import Lane
 
 PATIENCE_S = 10.0
 

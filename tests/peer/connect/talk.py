@@ -6,9 +6,9 @@ import asyncio
 import json
 import sys
 
-from overfence.connect.lanes import Lane
 from overfence.connect.sdp import Description
 from overfence.connect.webrtc import Link, LinkConfig
+from overfence_reliability import Lane
 
 PATIENCE_S = 10.0
 

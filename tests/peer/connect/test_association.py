@@ -18,7 +18,7 @@ from aiortc.rtcsctptransport import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from overfence.connect.guard import FLOOD_CHUNKS, RATE_CHUNKS, SACK
-from overfence.connect.lanes import Lane
+from overfence_reliability import Lane
 
 from .chunks import damaged, data_chunk, sack, skip, with_checksum
 from .conftest import Pair

@@ -12,7 +12,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from overfence.connect.lanes import Lane
+from overfence_reliability import Lane
 
 from .conftest import PATIENCE_S, Side
 

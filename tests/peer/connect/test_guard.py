@@ -30,7 +30,7 @@ from overfence.connect.guard import (
     Violation,
     read_packet,
 )
-from overfence.connect.lanes import Lane
+from overfence_reliability import Lane
 
 from .chunks import REAL, damaged
 

@@ -10,8 +10,8 @@ from struct import pack
 import pytest
 from aiortc.rtcsctptransport import Chunk, DataChunk, HeartbeatChunk, serialize_packet
 from overfence.connect.errors import LinkEnd, LinkFailed
-from overfence.connect.lanes import Lane
 from overfence.connect.webrtc import Link, LinkConfig
+from overfence_reliability import Lane
 
 from .conftest import PATIENCE_S, Meet, Side, Stranger
 

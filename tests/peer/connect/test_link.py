@@ -13,8 +13,8 @@ from collections.abc import Callable
 import pytest
 from overfence.connect.errors import BadIceServer, BadSdp, LinkClosed, LinkEnd, LinkFailed, MessageTooLong, OutOfTurn
 from overfence.connect.ice import read_ice_servers
-from overfence.connect.lanes import Lane
 from overfence.connect.webrtc import Link, LinkConfig
+from overfence_reliability import Lane
 
 from .conftest import PATIENCE_S, Meet, Side
 

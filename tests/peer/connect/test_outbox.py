@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from overfence.connect.guard import AT_ONCE, DATA, FORWARD_TSN, Inbox, Violation, read_packet
-from overfence.connect.lanes import Lane
 from overfence.connect.outbox import (
     FLIGHT_LIMIT_BYTES,
     RTO_BACKED_OFF_S,
@@ -19,6 +18,7 @@ from overfence.connect.outbox import (
     WINDOW_FIRST_BYTES,
     Outbox,
 )
+from overfence_reliability import Lane
 
 MIB = 1024 * 1024
 
