@@ -42,7 +42,7 @@ class Peer(Protocol):
 
 
 # Where each kind is: a module of this folder whose `make(heard)` gives a `Peer` that calls `heard` for each message.
-KINDS = {"bare_aiortc": "bare", "libdatachannel": "libdatachannel"}
+KINDS = {"ours": "ours", "bare_aiortc": "bare", "libdatachannel": "libdatachannel"}
 
 
 def make(kind: str, heard: Heard) -> Peer:

@@ -229,7 +229,7 @@ class Connection:
         try:
             number, frames = decode(packet)
             path.liveness.heard(now=now)
-            path.heard_while_probing = True
+            path.is_heard_since_probe = True
             if not self._take(path, lane, number, frames, now=now):
                 self._inbound.useless(now=now)
         except Violation as violation:

@@ -85,7 +85,7 @@ class Outbound:
         newest = max(arrived, key=_number)
         if newest.number == ack.ranges[0][1] and newest.asks:
             path.trip.sample(now - newest.at, ack.delay_s)
-        path.probes, path.heard_while_probing = 0, False
+        path.probes = path.unheeded = 0
 
     def credited(self, credit: Credit) -> bool:
         """The peer takes more; True if that is news."""
@@ -188,8 +188,11 @@ class Outbound:
         return sender.last_asked_at + path.trip.probe_after_s(path.probes)
 
     def _probe(self, path: Path, out: Packets, *, now: float) -> None:
-        if path.probes >= DEAF_PROBES and path.heard_while_probing:
-            raise Violation(Rule.DEAF, f"heard, but {path.probes} probes without an acknowledgement")
+        # A dead path is nobody's fault; one on which we are only talked at is.
+        path.unheeded = path.unheeded + 1 if path.is_heard_since_probe else 0
+        path.is_heard_since_probe = False
+        if path.unheeded >= DEAF_PROBES:
+            raise Violation(Rule.DEAF, f"heard, but {path.unheeded} probes without an acknowledgement")
         path.probes += 1
         path.window.probed(path.probes)
         fragments: dict[Fragment, None] = {}

@@ -32,7 +32,9 @@ class Path:
         self.is_known = False
         self.names_peer_from = 0
         self.probes = 0
-        self.heard_while_probing = False
+        # Probes in a row that brought no acknowledgement, though the peer was heard since the one before.
+        self.unheeded = 0
+        self.is_heard_since_probe = False
         self.lost_at: float | None = None
         self._pace = Bucket(burst_bytes=BURST_BYTES)
         self._copying = Bucket(burst_bytes=COPY_BURST_BYTES)

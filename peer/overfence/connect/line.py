@@ -56,8 +56,9 @@ class Carrier(Protocol):
 class Line:
     """Whole messages in order, each once, for as long as both processes live, whatever becomes of the link.
 
-    Urgent messages go first and wait for no others. `received` gets each message, with what to call once it is
-    taken in; `happened` gets the news. Both are called on the loop, and neither from inside `send`.
+    Each priority is a stream of its own: the more urgent goes first, none waits for another. `received` gets each
+    message, with what to call once it is taken in; `happened` gets the news. Both are called on the loop, and neither
+    from inside `send`.
     """
 
     def __init__(
@@ -77,8 +78,7 @@ class Line:
                 manual_release=True,
             ),
         )
-        self._urgent = self._connection.open(Priority.CONTROL)
-        self._usual = self._connection.open(Priority.CHAT)
+        self._streams = {priority: self._connection.open(priority) for priority in Priority}
         self._received = received
         self._happened = happened
         self._link: Carrier | None = None
@@ -130,11 +130,11 @@ class Line:
 
     # ── messages ──────────────────────────────────────────────────────────────────────────────────
 
-    def send(self, message: bytes, *, urgent: bool = False) -> None:
+    def send(self, message: bytes, priority: Priority = Priority.CHAT) -> None:
         """Take a message of at most 65,536 bytes. Raises `LinkClosed` where the line is broken, or `BufferFull`."""
         if self._is_broken:
             raise LinkClosed(None)
-        self._connection.send(self._urgent if urgent else self._usual, message)
+        self._connection.send(self._streams[priority], message)
         self._soon()
 
     @property

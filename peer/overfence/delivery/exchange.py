@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from overfence_reliability import Run
+from overfence_reliability import Priority, Run
 from overfence_signalling import Accepted, Changes, Items, Put, Snapshot
 
 from ..connect.backoff import Backoff
@@ -397,7 +397,7 @@ class Exchange:
             if line is not None:
                 # A have that is lost with its line is made anew from the database when it is next owed.
                 with suppress(LinkClosed, BufferFull):
-                    line.send(message, urgent=True)
+                    line.send(message, Priority.CONTROL)
 
 
 async def _outlive(work: Coroutine[Any, Any, None]) -> None:

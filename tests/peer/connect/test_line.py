@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from overfence.connect.errors import LinkClosed
 from overfence.connect.line import BUFFER_BYTES, WINDOW_BYTES, BufferFull, Line, News
-from overfence_reliability import PACKET_LIMIT_BYTES, Lane
+from overfence_reliability import PACKET_LIMIT_BYTES, Lane, Priority
 
 DELAY_S = 0.025
 
@@ -124,7 +124,7 @@ def test_messages_go_both_ways_in_order_and_urgent_ones_pass() -> None:
         usual = [bytes([number]) * 60_000 for number in range(8)]
         for message in usual:
             ada.line.send(message)
-        ada.line.send(b"urgent", urgent=True)
+        ada.line.send(b"urgent", Priority.CONTROL)
         bob.line.send(b"hello")
         await until(lambda: len(bob.heard) == 9 and ada.heard == [b"hello"])
         assert [message for message in bob.heard if message != b"urgent"] == usual
