@@ -10,8 +10,9 @@ from .loss import ACK_DELAY_S
 from .numbers import Ranges, ReplayWindow
 from .streams import AHEAD_LIMIT, FIRST_CREDIT_ALL_BYTES, FIRST_CREDIT_BYTES, FRAME_COST_BYTES
 
-# Every second packet is acknowledged at once (RFC 9000 §13.2.2); on the reliable lane nothing waits for it.
-ACK_EVERY = {Lane.FAST: 2, Lane.BULK: 8}
+# So many packets are acknowledged at once. RFC 9000 §13.2.2 has 2; here what is out of order is told at once, and
+# the rest within milliseconds, so more costs no latency and saves every fourth packet of a fast conversation.
+ACK_EVERY = 8
 BULK_ACK_DELAY_S = 0.025
 
 
@@ -43,7 +44,7 @@ class Arrived:
             self._untold += 1
             delay_s = ACK_DELAY_S if self._lane is Lane.FAST else BULK_ACK_DELAY_S
             hurry = self._lane is Lane.FAST and (gap or late)
-            at_once = hurry or self._untold >= ACK_EVERY[self._lane]
+            at_once = hurry or self._untold >= ACK_EVERY
             if at_once or self.due_at is None:
                 self.due_at = now if at_once else now + delay_s
         return True

@@ -98,6 +98,11 @@ class Outgoing:
         self._again: deque[Fragment] = deque()
 
     @property
+    def has_work(self) -> bool:
+        """Does anything wait to be sent?"""
+        return bool(self._fresh or self._again)
+
+    @property
     def count(self) -> int:
         """How many messages were said."""
         return self._next
@@ -184,7 +189,7 @@ class Schedule:
         found: Fragment | None = None
         room_bytes = self.credit - self.sent_bytes
         for stream in self.streams.values():
-            fragment = stream.head(lane, room_bytes)
+            fragment = stream.head(lane, room_bytes) if stream.has_work else None
             if fragment is None:
                 continue
             if stream.waiting_since is None:

@@ -61,6 +61,9 @@ ADVERTISED_BYTES = 1024 * 1024
 # (RFC 9260 §6.2 allows 200 ms; the sender's shortest timer is 100 ms).
 ACK_DELAY_S = 0.02
 _PACKETS_PER_ACK = 2
+# A fast packet isn't sent again, nor does it take up our sender's window, so its sender waits for nothing here: it
+# counts for a quarter, which saves an acknowledgement for each pair of them.
+_FAST_PER_ACK = 8
 
 
 class Violation(Exception):
@@ -186,7 +189,7 @@ class Inbox:
         self._past_window = 0
         self._is_news = False
         self._is_urgent = False
-        self._packets = 0
+        self._weight = 0
         self._due_at: float | None = None
 
     @property
@@ -201,6 +204,7 @@ class Inbox:
         if len(body) > PACKET_LIMIT_BYTES:
             raise Violation("protocol", "a packet is longer than agreed")
         self._is_news = True
+        self._weight += 1 if stream == Lane.FAST else _FAST_PER_ACK // _PACKETS_PER_ACK
         if flags & AT_ONCE:  # RFC 7053
             self._is_urgent = True
         is_whole = flags & WHOLE == WHOLE
@@ -241,8 +245,7 @@ class Inbox:
         if not self._is_news:
             return
         self._is_news = False
-        self._packets += 1
-        if self._is_urgent or self._firsts or self._packets >= _PACKETS_PER_ACK:
+        if self._is_urgent or self._firsts or self._weight >= _FAST_PER_ACK:
             self._due_at = now
         elif self._due_at is None:
             self._due_at = now + ACK_DELAY_S
@@ -254,7 +257,7 @@ class Inbox:
     def acknowledgement(self) -> bytes:
         """The SACK chunk (RFC 9260 §3.3.4) of this moment; it counts as sent."""
         self._is_urgent = False
-        self._packets = 0
+        self._weight = 0
         self._due_at = None
         gaps = self.gaps()
         length = 16 + 4 * len(gaps)

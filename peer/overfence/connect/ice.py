@@ -177,16 +177,22 @@ class Path(aioice.Connection):
     def _fence(self, protocol: StunProtocol) -> None:
         """Let only what can be meant for us through: aioice and DTLS raise on some of the rest."""
         arrived = protocol.datagram_received
+        known: tuple[Any, ...] = ()
 
         def receive(data: bytes | str, addr: tuple[Any, ...]) -> None:
-            first = ord(data[:1]) if data else -1
+            nonlocal known
+            if not isinstance(data, bytes) or not data:
+                return
+            first = data[0]
             if 0 <= first <= 3:  # STUN (RFC 7983)
                 try:
                     arrived(data, addr)
                 except (struct.error, KeyError, AssertionError) as error:
                     logger.debug("dropped a malformed STUN message (%s)", type(error).__name__)
-            elif 20 <= first <= 63 and self._knows(addr[0], addr[1]):  # DTLS
-                arrived(data, addr)
+            elif 20 <= first <= 63 and (addr == known or self._knows(addr[0], addr[1])):  # DTLS
+                known = addr
+                # Nearly every datagram is one of these: aioice would first try to read it as STUN.
+                self.data_received(data, 1)
 
         protocol.datagram_received = receive  # type: ignore[method-assign]  # on this object only, by intent
 

@@ -184,12 +184,18 @@ class Line:
         self._arm()
 
     def _arm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         due_at = self._connection.next_timer()
-        if due_at is not None and not self._is_broken:
-            self._timer = self._loop.call_at(due_at, self._flush)
+        if due_at is None or self._is_broken:
+            return
+        if self._timer is not None:
+            if self._timer.when() <= due_at:
+                return  # it comes too early, finds nothing to do, and is set anew: cheaper than moving it each time
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due_at, self._time_out)
+
+    def _time_out(self) -> None:
+        self._timer = None
+        self._flush()
 
     def _tell(self, event: Event) -> None:
         match event:
