@@ -59,7 +59,6 @@ class Config:
     window_all_bytes: int = 1024 * 1024
     message_limit_bytes: int = 65_536
     buffer_bytes: int = 1024 * 1024
-    streams: int = STREAMS_LIMIT
     manual_release: bool = False
 
 
@@ -85,7 +84,7 @@ class Connection:
         self._goodbye: Goodbye | None = None
         self._events: deque[Event] = deque()
         self._inbound = Inbound(
-            streams=config.streams,
+            streams=STREAMS_LIMIT,
             window_bytes=config.window_bytes,
             window_all_bytes=config.window_all_bytes,
             message_limit_bytes=config.message_limit_bytes,
@@ -238,12 +237,12 @@ class Connection:
     def _take(self, path: Path, lane: Lane, number: int, frames: list[Frame], *, now: float) -> bool:
         """True if the packet brought anything."""
         for frame in frames:
-            if isinstance(frame, Hello):
-                self._meet(path, frame)
+            if isinstance(frame, Hello) and not self._meet(path, frame):
+                return False
         if not path.is_heard:
             # It is meant for who we were, or overtook the hello; what matters in it comes again.
             return False
-        asks = not all(isinstance(frame, Ack | Goodbye) for frame in frames)
+        asks = any(map(_asks, frames))
         if not self._inbound.arrived[lane].take(number, asks=asks, now=now):
             return False
         useful = False
@@ -280,7 +279,8 @@ class Connection:
             case _:
                 assert_never(frame)
 
-    def _meet(self, path: Path, hello: Hello) -> None:
+    def _meet(self, path: Path, hello: Hello) -> bool:
+        """Is what came with this hello meant for us?"""
         outbound = self._outbound
         if hello.version != VERSION:
             raise Violation(Rule.VERSION, f"version {hello.version}")
@@ -288,7 +288,7 @@ class Connection:
             raise Violation(Rule.MALFORMED, "a hello without a sender, or our own")
         if hello.you not in (NOBODY, outbound.me):
             # They take us for the process we were before; our own hello puts that right.
-            return
+            return False
         resumed = hello.me == outbound.peer
         if path.is_heard and not resumed:
             raise Violation(Rule.MALFORMED, "two processes on one path")
@@ -301,6 +301,7 @@ class Connection:
         if not self._is_open:
             self._is_open = True
             self._events.append(Opened(resumed))
+        return True
 
     def _note_finished(self) -> None:
         finished = self._inbound.arrivals.finished
@@ -322,3 +323,8 @@ class Connection:
     def _check_open(self) -> None:
         if self._closed is not None:
             raise ConnectionClosed(str(self._closed.violation or "closed"))
+
+
+def _asks(frame: Frame) -> bool:
+    """Does it ask for an acknowledgement (§7.3)?"""
+    return frame.lane is Lane.BULK if isinstance(frame, Ack) else not isinstance(frame, Goodbye)

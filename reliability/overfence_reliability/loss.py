@@ -11,6 +11,8 @@ ACK_DELAY_S = 0.005
 SLACK_S = 0.010
 GRANULARITY_S = 0.001
 FIRST_PROBE_S = 0.3
+# Longer than a path may be silent: then it was a process that slept, and says nothing of the path.
+SAMPLE_LIMIT_S = 3.0
 # While a path is up, silence is asked after at least so often: a chat comes back at once with its path.
 PROBE_LIMIT_S = 1.0
 PROBE_BACKOFF = 1.5
@@ -30,6 +32,8 @@ class RoundTrip:
 
     def sample(self, measured_s: float, ack_delay_s: float) -> None:
         """A packet was acknowledged ``measured_s`` after it left; the peer held that back for ``ack_delay_s``."""
+        if measured_s > SAMPLE_LIMIT_S:
+            return
         self._least_s = min(self._least_s, measured_s)
         # Not below what was once seen, and no more than agreed: a peer can't talk our timers down or up.
         held_back_s = min(ack_delay_s, ACK_DELAY_S)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 
 # Ranges told in one acknowledgement. A peer that skips every second number makes us forget old ranges, which
 # costs it a retransmission, never us memory.
@@ -14,9 +14,10 @@ REPLAY_WINDOW = 4096
 class Ranges:
     """Numbers as disjoint, ascending, inclusive ranges; of too many, the lowest are forgotten."""
 
-    __slots__ = ("_firsts", "_lasts")
+    __slots__ = ("_firsts", "_lasts", "_limit")
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = RANGES_LIMIT) -> None:
+        self._limit = limit
         self._firsts: list[int] = []
         self._lasts: list[int] = []
 
@@ -56,16 +57,28 @@ class Ranges:
         else:
             firsts.insert(at, number)
             lasts.insert(at, number)
-            if len(firsts) > RANGES_LIMIT:
+            if len(firsts) > self._limit:
                 del firsts[0], lasts[0]
 
-    def forget_through(self, number: int) -> None:
-        """Hold nothing up to ``number`` any more."""
+    def discard(self, first: int, last: int) -> None:
+        """Hold none of ``first`` to ``last`` any more."""
         firsts, lasts = self._firsts, self._lasts
-        gone = bisect_right(lasts, number)
-        del firsts[:gone], lasts[:gone]
-        if firsts and firsts[0] <= number:
-            firsts[0] = number + 1
+        at = bisect_left(lasts, first)
+        while at < len(firsts) and firsts[at] <= last:
+            low, high = firsts[at], lasts[at]
+            if low < first and high > last:
+                lasts[at] = first - 1
+                firsts.insert(at + 1, last + 1)
+                lasts.insert(at + 1, high)
+                return
+            if low < first:
+                lasts[at] = first - 1
+                at += 1
+            elif high > last:
+                firsts[at] = last + 1
+                return
+            else:
+                del firsts[at], lasts[at]
 
     def descending(self) -> tuple[tuple[int, int], ...]:
         """``(first, last)`` of each range, the highest first."""
@@ -75,18 +88,18 @@ class Ranges:
 class ReplayWindow:
     """Tells a packet number seen before from a new one, in constant memory."""
 
-    __slots__ = ("_bits", "_largest")
+    __slots__ = ("_bits", "largest")
 
     def __init__(self) -> None:
-        self._largest = -1
+        self.largest = -1
         self._bits = 0
 
     def take(self, number: int) -> bool:
         """True the first time ``number`` is seen; False if it was, or may have been."""
-        ahead = number - self._largest
+        ahead = number - self.largest
         if ahead > 0:
             self._bits = ((self._bits << ahead) | 1) & _MASK if ahead < REPLAY_WINDOW else 1
-            self._largest = number
+            self.largest = number
             return True
         if -ahead >= REPLAY_WINDOW or self._bits >> -ahead & 1:
             return False

@@ -107,8 +107,8 @@ class Outbound:
             if fact.says == "finish" and stream is not None:
                 stream.is_finished = True
                 self._tidy(stream)
-        for lane, largest in sent.told:
-            self._inbound.arrived[lane].forget_through(largest)
+        for lane, ranges in sent.told:
+            self._inbound.arrived[lane].forget(ranges)
 
     def _tidy(self, stream: Outgoing) -> None:
         if stream.is_finished and not stream.unconfirmed:
@@ -125,6 +125,8 @@ class Outbound:
             path.loss.lost()
             path.window.lost(sent.number, sender.next_number)
         self._put_back(lost)
+        if any(lane is Lane.BULK for sent in lost for lane, _ in sent.told):
+            self._inbound.arrived[Lane.BULK].tell_again(now=now)
 
     def path_lost(self) -> None:
         """All that was on its way is lost."""
@@ -142,7 +144,7 @@ class Outbound:
                 if message.ordered:
                     unconfirmed.append((stream.number, message.number))
                     self.buffered_bytes -= len(message.body)
-                else:
+                elif message.left:
                     again.append((stream, message))
         self.schedule.begin_anew()
         for stream, message in again:
@@ -288,9 +290,7 @@ class Outbound:
             packet.say(Hello(VERSION, self.me, self.peer or NOBODY))
         for arrived in self._inbound.arrived.values():
             if arrived.due_at is not None or not path.is_known:
-                ack = arrived.tell(now=now)
-                if ack is not None:
-                    packet.ack(ack, reserve_bytes=reserve_bytes)
+                packet.ack(arrived, reserve_bytes=reserve_bytes, now=now)
         return packet
 
     def _say_facts(self, packet: Packer) -> None:

@@ -17,6 +17,8 @@ COLLAPSE_AFTER_PROBES = 3
 
 BURST_BYTES = 16 * PACKET_LIMIT_BYTES
 PACE_GAIN = 2.0
+# No timer asks for less: a wait that rounding swallows would be due for ever.
+PACE_GRANULARITY_S = 1e-4
 
 # A second copy a few milliseconds later costs bytes, not a round trip; a short outage mostly spares one of them.
 COPY_AFTER_S = 0.012

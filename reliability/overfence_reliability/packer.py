@@ -6,11 +6,11 @@ from .frame import (
     FRAMES_LIMIT,
     NUMBER_BYTES,
     PACKET_LIMIT_BYTES,
-    Ack,
     Credit,
     Finish,
     Goodbye,
     Hello,
+    Lane,
     Now,
     Ping,
     ack_ranges_within,
@@ -18,6 +18,8 @@ from .frame import (
     encode_ack,
     encode_number,
 )
+from .numbers import RANGES_LIMIT
+from .receiver import Arrived
 from .sender import Fact, Sent
 from .streams import Fragment
 
@@ -37,15 +39,18 @@ class Packer:
         """Is there nothing in it?"""
         return len(self._parts) == 1
 
-    def ack(self, ack: Ack, *, reserve_bytes: int) -> None:
-        """Acknowledge as many ranges as leave ``reserve_bytes``, the highest first.
+    def ack(self, arrived: Arrived, *, reserve_bytes: int, now: float) -> None:
+        """Acknowledge as many ranges as leave ``reserve_bytes``.
 
-        Once a packet that told them all has arrived, they need not be told again.
+        Once that has arrived, they need not be told again; those of the reliable lane are repeated until then.
         """
-        fit = ack_ranges_within(self._room - reserve_bytes)
-        told = len(ack.ranges) <= fit
-        if fit and self._put(encode_ack(ack if told else ack._replace(ranges=ack.ranges[:fit]))) and told:
-            self.sent.told.append((ack.lane, ack.ranges[0][1]))
+        fit = min(ack_ranges_within(self._room - reserve_bytes), RANGES_LIMIT)
+        ack = arrived.tell(fit, now=now)
+        if ack is None:
+            return
+        self._put(encode_ack(ack))
+        self.sent.told.append((ack.lane, ack.ranges))
+        self.sent.asks = self.sent.asks or ack.lane is Lane.BULK
 
     def say(self, frame: Hello | Now | Credit | Ping | Finish | Goodbye, fact: Fact | None = None) -> bool:
         """Put in a frame that asks for an acknowledgement; False if it doesn't fit."""

@@ -12,6 +12,7 @@ from .pacing import (
     COPY_BURST_BYTES,
     COPY_RATE_BYTES_PER_S,
     PACE_GAIN,
+    PACE_GRANULARITY_S,
     Bucket,
     Window,
     copies_for,
@@ -53,7 +54,7 @@ class Path:
 
     def pace_at(self, size_bytes: int, *, now: float) -> float:
         """When the pace allows one."""
-        return now + self._pace.wait_s(size_bytes, self._rate_bytes_per_s)
+        return now + max(self._pace.wait_s(size_bytes, self._rate_bytes_per_s), PACE_GRANULARITY_S)
 
     def left(self, size_bytes: int) -> None:
         """A packet left by the fast lane."""

@@ -7,13 +7,23 @@ from collections.abc import Iterator
 from .errors import Rule, Violation
 from .frame import FRAGMENT_BYTES, Ack, Data, Lane
 from .loss import ACK_DELAY_S
-from .numbers import Ranges, ReplayWindow
-from .streams import AHEAD_LIMIT, FIRST_CREDIT_ALL_BYTES, FIRST_CREDIT_BYTES, FRAME_COST_BYTES
+from .numbers import RANGES_LIMIT, REPLAY_WINDOW, Ranges, ReplayWindow
+from .streams import AHEAD_LIMIT, FIRST_CREDIT_ALL_BYTES, FIRST_CREDIT_BYTES, FRAME_COST_BYTES, cost_bytes
 
 # So many packets are acknowledged at once. RFC 9000 §13.2.2 has 2; here what is out of order is told at once, and
 # the rest within milliseconds, so more costs no latency and saves every fourth packet of a fast conversation.
 ACK_EVERY = 8
 BULK_ACK_DELAY_S = 0.025
+# The reliable lane sends nothing again, so what arrived on it must be told whatever it takes: a range for each packet
+# that may be ahead of a gap. Past it the lowest are forgotten, and their sender waits for the path to change.
+BULK_RANGES_LIMIT = 1024
+# A packet number further ahead was never sent: it would have to be told in ranges that no frame can hold.
+JUMP_LIMIT = 2**31
+
+
+def grant_step(window_bytes: int, message_limit_bytes: int) -> int:
+    """How much more credit is worth a frame; what is left untold never keeps a whole message from leaving."""
+    return max(1, min(window_bytes // 2, window_bytes - cost_bytes(message_limit_bytes)))
 
 
 class Arrived:
@@ -22,17 +32,21 @@ class Arrived:
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
         self._replay = ReplayWindow()
-        self._ranges = Ranges()
+        self._ranges = Ranges(RANGES_LIMIT if lane is Lane.FAST else BULK_RANGES_LIMIT)
         self._newest_at = 0.0
         self._untold = 0
         self._told_largest = -1
+        self._tells_more = False
         self.due_at: float | None = None
 
     def take(self, number: int, *, asks: bool, now: float) -> bool:
         """Packet ``number`` came; ``asks``: it wants to be acknowledged. False if it came before."""
+        if number - self._replay.largest > JUMP_LIMIT:
+            raise Violation(Rule.MALFORMED, f"packet {number} after {self._replay.largest}")
         if not self._replay.take(number):
-            if asks:
-                self.due_at = now  # its acknowledgement was lost
+            # Its acknowledgement was lost; but what is too old to be told from new wasn't taken, and must come again.
+            if asks and number > self._replay.largest - REPLAY_WINDOW:
+                self.due_at = now
                 self._ranges.add(number)
             return False
         gap = number > (self._ranges.largest if self._ranges else self._told_largest) + 1
@@ -49,17 +63,34 @@ class Arrived:
                 self.due_at = now if at_once else now + delay_s
         return True
 
-    def tell(self, *, now: float) -> Ack | None:
-        """The acknowledgement to send; None if nothing is held that could be told."""
-        self.due_at, self._untold = None, 0
+    def tell(self, fit: int, *, now: float) -> Ack | None:
+        """The acknowledgement to send, of at most ``fit`` ranges; `forget` takes them once it has arrived."""
         if not self._ranges:
+            self.due_at, self._untold = None, 0
             return None
-        self._told_largest = self._ranges.largest
-        return Ack(self._lane, max(0.0, now - self._newest_at), self._ranges.descending())
+        if not fit:
+            return None  # still due
+        ranges = self._ranges.descending()
+        all_fit = len(ranges) <= fit
+        if not all_fit:
+            # Of the reliable lane nothing may stay untold: the lowest first, which are then forgotten.
+            ranges = ranges[-fit:] if self._lane is Lane.BULK else ranges[:fit]
+        self._tells_more = not all_fit and self._lane is Lane.BULK
+        self.due_at, self._untold = None, 0
+        self._told_largest = max(self._told_largest, self._ranges.largest)
+        return Ack(self._lane, max(0.0, now - self._newest_at), ranges)
 
-    def forget_through(self, number: int) -> None:
-        """The peer knows that everything up to ``number`` that came, came: it isn't told again."""
-        self._ranges.forget_through(number)
+    def tell_again(self, *, now: float) -> None:
+        """What told it was lost."""
+        if self._ranges:
+            self.due_at = now
+
+    def forget(self, ranges: tuple[tuple[int, int], ...]) -> None:
+        """The peer was told of these: exactly they need no telling any more, whatever came between them since."""
+        for first, last in ranges:
+            self._ranges.discard(first, last)
+        if self._tells_more and self._ranges and self.due_at is None:
+            self.due_at = self._newest_at
 
 
 class Incoming:
@@ -68,6 +99,7 @@ class Incoming:
     def __init__(self, window_bytes: int, message_limit_bytes: int) -> None:
         self._window_bytes = window_bytes
         self._message_limit_bytes = message_limit_bytes
+        self._grant_step = grant_step(window_bytes, message_limit_bytes)
         self._next = 0
         # Complete beyond the first gap: waiting for it, or None where it was delivered already.
         self._ahead: dict[int, bytes | None] = {}
@@ -113,7 +145,7 @@ class Incoming:
     def release(self, size_bytes: int) -> bool:
         """The application is done with so much of it; True when the peer should be told of more credit."""
         self._released_bytes = min(self._released_bytes + size_bytes, self._received_bytes)
-        return self._released_bytes + self._window_bytes - self.credit >= self._window_bytes // 2
+        return self._released_bytes + self._window_bytes - self.credit >= self._grant_step
 
     def grant(self) -> int:
         """The credit to tell now."""
@@ -160,7 +192,9 @@ class Arrivals:
         self._window_bytes = window_bytes
         self._window_all_bytes = window_all_bytes
         self._message_limit_bytes = message_limit_bytes
-        self._opened = 0
+        self._grant_step = grant_step(window_all_bytes, message_limit_bytes)
+        # One bit a number that ended: 8 KiB at most. Those that ended before we met are never heard of.
+        self._ended = 0
         self._received_bytes = 0
         self._released_bytes = 0
         self.credit = FIRST_CREDIT_ALL_BYTES
@@ -168,12 +202,11 @@ class Arrivals:
         self.finished: list[int] = []
 
     def stream(self, number: int) -> Incoming | None:
-        """The stream of that number, opened with all before it (RFC 9000 §3.2); None if it is finished."""
-        while number >= self._opened:
+        """The stream of that number, opened if it is new; None if it is finished."""
+        if number not in self.streams and not self._ended >> number & 1:
             if len(self.streams) >= self._streams_limit:
                 raise Violation(Rule.STREAMS, f"more than {self._streams_limit} streams at a time")
-            self.streams[self._opened] = Incoming(self._window_bytes, self._message_limit_bytes)
-            self._opened += 1
+            self.streams[number] = Incoming(self._window_bytes, self._message_limit_bytes)
         return self.streams.get(number)
 
     def take(self, data: Data) -> tuple[bool, list[bytes]]:
@@ -200,7 +233,7 @@ class Arrivals:
     def release(self, size_bytes: int) -> bool:
         """The application is done with so much; True when the peer should be told of more credit."""
         self._released_bytes = min(self._released_bytes + size_bytes, self._received_bytes)
-        return self._released_bytes + self._window_all_bytes - self.credit >= self._window_all_bytes // 2
+        return self._released_bytes + self._window_all_bytes - self.credit >= self._grant_step
 
     def grant(self) -> int:
         """The credit to tell now."""
@@ -210,4 +243,5 @@ class Arrivals:
     def _tidy(self, number: int) -> None:
         if self.streams[number].is_finished:
             del self.streams[number]
+            self._ended |= 1 << number
             self.finished.append(number)

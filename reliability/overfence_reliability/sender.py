@@ -37,7 +37,7 @@ class Sent:
         self.asks = asks
         self.fragments: list[Fragment] = []
         self.facts: list[Fact] = []
-        self.told: list[tuple[Lane, int]] = []  # of each lane, the highest number it acknowledged
+        self.told: list[tuple[Lane, tuple[tuple[int, int], ...]]] = []  # what may be forgotten once it arrived
 
 
 class Sender:

@@ -68,6 +68,11 @@ class Fragment:
         self.copies = 0
         self.acked = False
 
+    @property
+    def cost(self) -> int:
+        """What it takes of credit: the first takes all of its message, or halves could wait for each other for ever."""
+        return 0 if self.offset else cost_bytes(len(self.message.body))
+
     def encode(self) -> bytes:
         """The frame."""
         body, message = self.message.body, self.message
@@ -92,6 +97,7 @@ class Outgoing:
         """The peer knows nothing of this stream: numbers and credit start again. What waited is forgotten."""
         self.credit = FIRST_CREDIT_BYTES
         self.sent_bytes = 0
+        # From the first that is not confirmed on.
         self.unconfirmed: dict[int, Message] = {}
         self._next = 0
         self._fresh: deque[Fragment] = deque()
@@ -125,8 +131,11 @@ class Outgoing:
         message.left -= 1
         if message.left:
             return 0
-        del self.unconfirmed[message.number]
-        return len(message.body)
+        size_bytes, message.body = len(message.body), b""
+        # Beyond a gap it may wait for its turn over there, and be lost with that process.
+        while (first := next(iter(self.unconfirmed.values()), None)) is not None and not first.left:
+            del self.unconfirmed[first.number]
+        return size_bytes
 
     def head(self, lane: Lane, room_bytes: int) -> Fragment | None:
         """What would go next by that lane, with ``room_bytes`` of the connection's credit; None for nothing (now)."""
@@ -138,8 +147,7 @@ class Outgoing:
         if not self._fresh:
             return None
         fragment = self._fresh[0]
-        cost = fragment.size + FRAME_COST_BYTES
-        if cost > min(room_bytes, self.credit - self.sent_bytes) or not self._takes(lane, fragment):
+        if fragment.cost > min(room_bytes, self.credit - self.sent_bytes) or not self._takes(lane, fragment):
             return None
         first = next(iter(self.unconfirmed))
         return fragment if fragment.message.number < first + AHEAD_LIMIT else None
@@ -150,7 +158,7 @@ class Outgoing:
             self._again.popleft()
             return False
         self._fresh.popleft()
-        self.sent_bytes += fragment.size + FRAME_COST_BYTES
+        self.sent_bytes += fragment.cost
         return True
 
     def _takes(self, lane: Lane, fragment: Fragment) -> bool:
@@ -205,7 +213,7 @@ class Schedule:
         stream = fragment.stream
         first = stream.take(fragment)
         if first:
-            self.sent_bytes += fragment.size + FRAME_COST_BYTES
+            self.sent_bytes += fragment.cost
         stream.waiting_since = None
         # A stream that comes back from silence doesn't catch up on turns it never wanted.
         self._turn = max(self._turn, stream.turn)
