@@ -323,7 +323,7 @@ class Exchange:
 
         def seal(tx: sqlite3.Connection) -> tuple[str, bytes, bytes] | None:
             device, addresses = people.device(tx, dsk), people.addresses(tx, dsk)
-            message = outgoing.seal_items(tx, self._me, device, item) if device and addresses else None
+            message = outgoing.seal_items(tx, self._me, device, item, spare=True) if device and addresses else None
             if message is None:
                 return None
             at = addresses[0]

@@ -214,7 +214,7 @@ def answer(tx: sqlite3.Connection, me: Me, outcome: Outcome, direct: frozenset[b
         contact = people.contact(tx, device.contact) if device else None
         if device is None or contact is None or contact.state is ContactState.REMOVED:
             continue
-        message = seal_items(tx, me, device, have(tx, contact))
+        message = seal_items(tx, me, device, have(tx, contact), spare=dsk in outcome.duplicates)
         if message is None:
             continue
         if dsk in direct:

@@ -31,6 +31,9 @@ from .primitives import (
 # Keys of skipped numbers are derived before anything is authenticated: past this a peer could keep
 # us busy with HMAC (this many take about 20 ms).
 JUMP_LIMIT = 5_000
+# A sending chain ends before this, answered or not: what one chain and the one before it can have lost
+# together is then never past the jump, and no server that swallows messages can part a pair for good.
+CHAIN_LIMIT = JUMP_LIMIT // 2
 # Skipped keys are written with each state: past this a peer could make every message cost us
 # 100 KB of disk. What falls out is sent again by sync.
 SKIPPED_LIMIT = 2_000

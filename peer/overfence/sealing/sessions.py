@@ -138,6 +138,12 @@ class Sessions(msgspec.Struct, array_like=True, kw_only=True, eq=False):
         return None if session is None else session.ratchet.sid
 
     @property
+    def unheard(self) -> int:
+        """How many numbers `seal` has used since the peer was last heard to have received one of them, at most."""
+        session = self._sender()
+        return 0 if session is None else session.ratchet.sent
+
+    @property
     def topic_secret(self) -> bytes | None:
         """The 32 bytes a pair's first topic comes from (§4): those of the sending, else of the newest session."""
         session = self._sender() or max(self.held, key=_rank, default=None)
