@@ -59,8 +59,8 @@ def card_for(tx: sqlite3.Connection, me: Me, box: postbox.Mailbox) -> tuple[byte
     if raw is None:
         postbox.add_prekey(tx, secret.prekey_id, secret.encode(), me.now_s)
         postbox.set_card(tx, box.mailbox, secret.prekey_id, at_node=False)
-    prekeys = Prekeys.sign(me.identity, secret)
-    return seal_card(box.key, box.mailbox, me.device_list, prekeys, me.random), secret.prekey_id
+    card = Card(me.device_list, Prekeys.sign(me.identity, secret), me.consent)
+    return seal_card(box.key, box.mailbox, card, me.random), secret.prekey_id
 
 
 # ── the guest ─────────────────────────────────────────────────────────────────────────────────────
@@ -200,8 +200,7 @@ def _is_free(tx: sqlite3.Connection, me: Me, dsk: bytes, account: bytes) -> bool
     known = people.device(tx, dsk)
     if known is None:
         return dsk != me.dsk
-    owner = people.contact(tx, known.contact)
-    return owner.account == account or owner.state in (ContactState.WAITING, ContactState.EXPIRED)
+    return people.contact(tx, known.contact).account == account
 
 
 def _new_contact(tx: sqlite3.Connection, me: Me, account: bytes, state: ContactState, invite: str | None) -> ContactRow:
