@@ -23,9 +23,8 @@ from ..errors import StorageFailed, Unreachable
 from ..history import logbook, people, postbox
 from ..history.people import ContactRow, ContactState
 from ..history.store import Store
-from ..identity import Invite
 from ..sealing import seal_envelope
-from . import incoming, outgoing
+from . import incoming, meeting, outgoing
 from .arrivals import Arrivals
 from .direct import Direct
 from .incoming import Outcome
@@ -128,9 +127,7 @@ class Exchange:
             return set()  # offline is a choice: then nobody is connected to
         nodes = {box.node for box in postbox.mailboxes(tx)}
         nodes |= {url for (url,) in tx.execute("SELECT node FROM addresses UNION SELECT node FROM puts")}
-        for contact in people.contacts(tx):
-            if contact.state is ContactState.WAITING and contact.invite:
-                nodes.add(Invite.parse(contact.invite).node)
+        nodes |= {invite.node for _, invite, _ in meeting.knocks(tx)}
         return nodes | {self._me.server}
 
     def _look(self, tx: sqlite3.Connection) -> tuple[list[ContactRow], list[people.DeviceRow], set[str]]:
@@ -378,6 +375,8 @@ class Exchange:
                 await asyncio.sleep(STORAGE_RETRY_S)
         for dsk, run in outcome.told:
             self._told(dsk, run)
+        for dsk in outcome.lowered & self._devices.keys():
+            self._devices[dsk].pump.lost()
         by_contact: dict[int, list[logbook.Entry]] = {}
         for contact, entry in outcome.ordered:
             by_contact.setdefault(contact, []).append(entry)

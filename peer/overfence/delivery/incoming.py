@@ -54,6 +54,7 @@ class Outcome:
     duplicates: set[bytes] = field(default_factory=set)
     nodes: set[str] = field(default_factory=set)  # where something new waits to be said
     contacts: set[int] = field(default_factory=set)  # whose state, name, devices or addresses changed
+    lowered: set[bytes] = field(default_factory=set)  # devices that hold less than they did
     met: list[bytes] = field(default_factory=list)  # devices of guests that were just taken
     dropped: list[str] = field(default_factory=list)  # why a message was, in words without content
 
@@ -67,6 +68,7 @@ class Outcome:
         self.duplicates |= other.duplicates
         self.nodes |= other.nodes
         self.contacts |= other.contacts
+        self.lowered |= other.lowered
         self.met += other.met
         self.dropped += other.dropped
 
@@ -127,7 +129,12 @@ def take_message(tx: sqlite3.Connection, me: Me, dsk: bytes, message: bytes, out
     if sessions.topic_secret is not None and (opened.new_session or opened.answered):
         people.add_topic(tx, contact.id, sessions.topic_secret)
         outcome.contacts.add(contact.id)
-    take_items(tx, me, contact, dsk, items, outcome)
+    if opened.new_session:
+        # Whoever begins anew waits to hear that it was read, and may have lost what it once confirmed.
+        outcome.owed[dsk] = None
+    if (opened.new_session or opened.answered) and contact.state is ContactState.ACCEPTED and contact.invite:
+        people.set_contact(tx, contact.id, invite=None)
+    take_items(tx, me, contact, dsk, items, outcome, epoch=opened.epoch)
     return True
 
 
@@ -175,9 +182,16 @@ def check_introduction(account: bytes, device: Device, items: list[AnyItem]) -> 
 
 
 def take_items(
-    tx: sqlite3.Connection, me: Me, contact: people.ContactRow, dsk: bytes, items: list[AnyItem], outcome: Outcome
+    tx: sqlite3.Connection,
+    me: Me,
+    contact: people.ContactRow,
+    dsk: bytes,
+    items: list[AnyItem],
+    outcome: Outcome,
+    *,
+    epoch: int,
 ) -> None:
-    """Act on an authentic message's items, each by itself: a bad one spoils no other."""
+    """Act on the items of an authentic message, each by itself: a bad one spoils no other. ``epoch``: its session's."""
     answered = contact.state in (ContactState.WAITING, ContactState.EXPIRED, ContactState.REFUSED)
     if answered and not any(isinstance(item, Refusal) for item in items):
         people.set_contact(tx, contact.id, state=ContactState.ACCEPTED, invite=None)
@@ -193,7 +207,7 @@ def take_items(
                 _take_batch(tx, me, contact, item, outcome)
                 outcome.owed[dsk] = None
             case Have():
-                _take_have(tx, me, contact, dsk, item, outcome)
+                _take_have(tx, me, contact, dsk, item, outcome, epoch)
             case Sdp() | Ring():
                 outcome.calls.append((dsk, item))
             case Refusal(reason):
@@ -282,7 +296,13 @@ def _learn(tx: sqlite3.Connection, contact: people.ContactRow, entry: logbook.En
 
 
 def _take_have(
-    tx: sqlite3.Connection, me: Me, contact: people.ContactRow, dsk: bytes, item: Have, outcome: Outcome
+    tx: sqlite3.Connection,
+    me: Me,
+    contact: people.ContactRow,
+    dsk: bytes,
+    item: Have,
+    outcome: Outcome,
+    epoch: int,
 ) -> None:
     if item.conv != contact.conv:
         outcome.dropped.append("a have of another conversation")
@@ -290,21 +310,38 @@ def _take_have(
     if item.lamport <= LAMPORT_LIMIT:
         tx.execute("UPDATE contacts SET lamport = max(lamport, ?) WHERE id = ?", (item.lamport, contact.id))
     mine = logbook.run_of(tx, contact.conv, me.dsk, contact.log)
-    for held in item.runs:
-        if (held.device, held.log) != (me.dsk, contact.log):
-            continue
-        try:
-            run = held.run()
-        except BadPayload as error:
-            outcome.dropped.append(str(error))
-            continue
-        if run.end > mine.end or not _agrees(tx, contact, me, run):
-            outcome.dropped.append("a confirmation of what was never written here")
-            continue
-        known = people.told(tx, dsk, me.dsk, contact.log)
-        if run.end > known.end:
-            people.set_told(tx, dsk, me.dsk, contact.log, Run(run.end, run.tip))
-            postbox.forget_covered_puts(tx, dsk, contact.log, run.end)
+    found = next((held for held in item.runs if (held.device, held.log) == (me.dsk, contact.log)), None)
+    if found is None and (
+        len(item.runs) >= LOGS_LIMIT or epoch <= people.told_epoch(tx, dsk, me.dsk, contact.log) or mine.end == 0
+    ):
+        return
+    try:
+        run = found.run() if found else Run()
+    except BadPayload as error:
+        outcome.dropped.append(str(error))
+        return
+    if run.end > mine.end or not _agrees(tx, contact, me, run):
+        outcome.dropped.append("a confirmation of what was never written here")
+        return
+    _believe(tx, me, contact, dsk, run, epoch, outcome)
+
+
+def _believe(
+    tx: sqlite3.Connection, me: Me, contact: people.ContactRow, dsk: bytes, run: Run, epoch: int, outcome: Outcome
+) -> None:
+    """A device's word on my log: more counts at once; less, where it cannot be an older word that comes late."""
+    known, known_epoch = people.told(tx, dsk, me.dsk, contact.log), people.told_epoch(tx, dsk, me.dsk, contact.log)
+    if epoch < known_epoch:
+        return
+    # It was set back to an older copy of its disk: it began anew, or lacks what lies between it and what it just got.
+    set_back = run.end < known.end and (epoch > known_epoch or (run.above != () and run.above[0][0] > known.end))
+    if run.end > known.end or set_back:
+        people.set_told(tx, dsk, me.dsk, contact.log, Run(run.end, run.tip), epoch)
+        postbox.forget_covered_puts(tx, dsk, contact.log, run.end)
+    if set_back:
+        people.forget_puts_to(tx, dsk)
+        outcome.lowered.add(dsk)
+    if run.end > 0 or known_epoch >= 0:
         outcome.told.append((dsk, run))
 
 

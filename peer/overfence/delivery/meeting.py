@@ -30,7 +30,7 @@ from ..sealing import (
 )
 from .incoming import Outcome, check_introduction, open_sealed, take_items, take_message
 from .me import Me
-from .outgoing import load_progress, proof_of, seal_next
+from .outgoing import have, load_progress, post, proof_of, seal_items, seal_next
 from .payload import Introduction, Refusal, decode_payload, encode_payload
 
 # Strangers who are told that an invite is used; whoever holds the link could else make us write for ever.
@@ -72,7 +72,7 @@ def accept(tx: sqlite3.Connection, me: Me, invite: Invite) -> ContactRow:
         raise OwnInvite("this is your own invite: send it to somebody else")
     known = people.contact_of(tx, invite.account)
     if known is not None and known.state is ContactState.ACCEPTED:
-        return known
+        return _renew(tx, me, known, invite)
     if me.now_s >= invite.expires_s:
         raise InviteExpired("this invite has expired: ask for a new one")
     if known is not None:
@@ -85,6 +85,40 @@ def accept(tx: sqlite3.Connection, me: Me, invite: Invite) -> ContactRow:
     return _new_contact(tx, me, invite.account, ContactState.WAITING, str(invite))
 
 
+def _renew(tx: sqlite3.Connection, me: Me, contact: ContactRow, invite: Invite) -> ContactRow:
+    """A contact's fresh invite means that one of the two lost their sessions: what is there stays, until it is read."""
+    if me.now_s < invite.expires_s and contact.invite != str(invite):
+        for device in people.devices(tx, contact.id):
+            sessions = Sessions.decode(device.sessions)
+            sessions.give_up()
+            people.set_sessions(tx, device.dsk, sessions.encode(), device.introduced)
+        people.set_contact(tx, contact.id, invite=str(invite))
+    return people.contact(tx, contact.id)
+
+
+def knocks(tx: sqlite3.Connection) -> list[tuple[ContactRow, Invite, bool]]:
+    """Invites I accepted, which nobody answered yet; True where the knock has been made."""
+    found = []
+    for contact in people.contacts(tx):
+        if contact.invite is None:
+            continue
+        devices = people.devices(tx, contact.id)
+        if contact.state is ContactState.WAITING:
+            found.append((contact, Invite.parse(contact.invite), bool(devices)))
+        elif contact.state is ContactState.ACCEPTED:
+            made = any(Sessions.decode(device.sessions).unanswered for device in devices)
+            found.append((contact, Invite.parse(contact.invite), made))
+    return found
+
+
+def give_up(tx: sqlite3.Connection, contact: ContactRow, state: ContactState) -> None:
+    """The invite leads nowhere: one who waits is refused or expired, one who is accepted goes on as before."""
+    if contact.state is ContactState.ACCEPTED:
+        people.set_contact(tx, contact.id, invite=None)
+    else:
+        people.set_contact(tx, contact.id, state=state)
+
+
 def knock(tx: sqlite3.Connection, me: Me, contact: ContactRow, invite: Invite, card: Card) -> bytes:
     """Begin the session on the card's prekeys; the device whose messages may now be sealed. Raises `BadCard`."""
     device = card.device
@@ -92,13 +126,19 @@ def knock(tx: sqlite3.Connection, me: Me, contact: ContactRow, invite: Invite, c
         raise BadCard("the card is not of the one who made the invite")
     if not _is_free(tx, me, device.dsk, invite.account):
         raise BadCard("the card names another's device")
-    sessions = Sessions()
+    known = people.device(tx, device.dsk)
+    sessions = Sessions.decode(known.sessions) if known else Sessions()
+    sessions.mute_all()
     sessions.initiate(me.identity, device, invite.account, card.prekeys, now_s=me.now_s, random=me.random)
-    people.put_device(
-        tx, DeviceRow(device.dsk, device.dik, contact.id, sessions.encode(), b""), sender_hint(device.dsk)
-    )
+    row = DeviceRow(device.dsk, device.dik, contact.id, sessions.encode(), b"")
+    people.put_device(tx, row, sender_hint(device.dsk))
     people.keep_device_list(tx, invite.account, card.device_list.seq, card.device_list.raw)
     people.set_addresses(tx, device.dsk, [Address(invite.node, invite.mailbox, invite.key)])
+    if contact.state is ContactState.ACCEPTED:
+        # Nothing new may be there to be said, and only a message carries the handshake.
+        people.forget_puts(tx, contact.id)
+        if message := seal_items(tx, me, row, have(tx, contact)):
+            post(tx, me, device.dsk, message)
     return device.dsk
 
 
@@ -153,7 +193,8 @@ def take_knock(
         return
     postbox.bind_invite(tx, box.mailbox, pre.account)
     contact = _welcome(tx, me, contact, pre, sessions, outcome)
-    take_items(tx, me, contact, pre.dsk, items, outcome)
+    outcome.owed[pre.dsk] = None
+    take_items(tx, me, contact, pre.dsk, items, outcome, epoch=opened.epoch)
 
 
 def _welcome(

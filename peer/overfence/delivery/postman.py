@@ -155,13 +155,9 @@ class Postman:
             if not box.card_set and not box.closing and box.mailbox not in self.fenced:
                 cards.append((box, *meeting.card_for(tx, self._me, box)))
         knocks = []
-        for contact in people.contacts(tx):
-            if contact.state is not ContactState.WAITING or contact.invite is None:
-                continue
-            invite = Invite.parse(contact.invite)
-            knocked = bool(people.devices(tx, contact.id))
+        for contact, invite, knocked in meeting.knocks(tx):
             if knocked and now_s > invite.expires_s + TTL_LIMIT_S:
-                people.set_contact(tx, contact.id, state=ContactState.EXPIRED)
+                meeting.give_up(tx, contact, ContactState.EXPIRED)
             elif not knocked and invite.node == url:
                 knocks.append((contact, invite))
         puts = postbox.waiting_puts(tx, url, now_s, PIPELINE) or postbox.due_puts(tx, url, now_s, PIPELINE)
@@ -169,7 +165,7 @@ class Postman:
 
     async def _knock(self, contact: ContactRow, invite: Invite) -> None:
         if self._me.now_s >= invite.expires_s:
-            await self._store.write(lambda tx: people.set_contact(tx, contact.id, state=ContactState.EXPIRED))
+            await self._store.write(lambda tx: meeting.give_up(tx, contact, ContactState.EXPIRED))
             self._listener.knocked(contact.id)
             return
         try:
@@ -182,12 +178,12 @@ class Postman:
             await self._store.write(lambda tx: meeting.knock(tx, self._me, contact, invite, card))
         except (BadCard, WeakKey) as error:
             logger.warning("the invite's card is not its maker's: %s", error)
-            await self._store.write(lambda tx: people.set_contact(tx, contact.id, state=ContactState.REFUSED))
+            await self._store.write(lambda tx: meeting.give_up(tx, contact, ContactState.REFUSED))
         except NodeRefused as error:
             if error.code != "no_mailbox":
                 raise
             # The invite's mailbox is closed: it was used, or withdrawn.
-            await self._store.write(lambda tx: people.set_contact(tx, contact.id, state=ContactState.REFUSED))
+            await self._store.write(lambda tx: meeting.give_up(tx, contact, ContactState.REFUSED))
         self._listener.knocked(contact.id)
 
     async def _put(self, puts: list[postbox.Waiting]) -> bool:

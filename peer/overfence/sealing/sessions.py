@@ -46,6 +46,7 @@ class Opened:
 
     payload: bytes
     sid: bytes
+    epoch: int
     transcript: bytes
     new_session: bool
     answered: bool
@@ -188,6 +189,16 @@ class Sessions(msgspec.Struct, array_like=True, kw_only=True, eq=False):
         if session is not None:
             session.standing = Standing.MUTED
 
+    def give_up(self) -> None:
+        """Wait no longer for the answer to a handshake of ours; another may be begun."""
+        while (session := self._awaited()) is not None:
+            session.standing = Standing.MUTED
+
+    def mute_all(self) -> None:
+        """Never send on any of these again: one begun after this does (§2)."""
+        for session in self.held:
+            session.standing = Standing.MUTED
+
     def open(
         self,
         message: bytes,
@@ -229,7 +240,9 @@ class Sessions(msgspec.Struct, array_like=True, kw_only=True, eq=False):
             session.pre = b""
         if len(self.held) > 1 or self.retired or session.ratchet.skipped:
             self._tidy(now_s)
-        return Opened(payload, session.ratchet.sid, session.transcript, new_session=False, answered=answered)
+        return Opened(
+            payload, session.ratchet.sid, session.epoch, session.transcript, new_session=False, answered=answered
+        )
 
     def _prekey(self, pre: Pre, prekey_secrets: Mapping[bytes, PrekeySecret]) -> PrekeySecret:
         if pre.ek in self.seen or pre.epoch <= self.closed_epoch:
@@ -254,7 +267,7 @@ class Sessions(msgspec.Struct, array_like=True, kw_only=True, eq=False):
             self.closed_epoch = max(self.closed_epoch, self.seen.pop(oldest))
         by_smaller = pre.dsk < me.dsk
         self._add(Session.begin(agreement, ratchet, epoch=pre.epoch, by_us=False, by_smaller_dsk=by_smaller), now_s)
-        return Opened(payload, agreement.sid, agreement.transcript, new_session=True, answered=False)
+        return Opened(payload, agreement.sid, pre.epoch, agreement.transcript, new_session=True, answered=False)
 
     def _find(self, sid: bytes) -> Session | None:
         return next((session for session in self.held if session.ratchet.sid == sid), None)
