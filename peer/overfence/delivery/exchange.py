@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from overfence_reliability import Run
-from overfence_signalling import Accepted, Changes, Items, Put, Snapshot
+from overfence_signalling import Accepted, Ack, Changes, Items, Put, Snapshot
 
 from ..connect.backoff import Backoff
 from ..connect.errors import LinkClosed, MessageTooLong
@@ -30,6 +30,7 @@ from .direct import Direct
 from .incoming import Outcome
 from .me import Me
 from .news import ContactMoved, Happening, Heard, NodeMoved, Published, Told, Trouble
+from .pace import Pace
 from .payload import Ring, Sdp
 from .postman import Postman
 from .presence import Presence
@@ -44,6 +45,8 @@ OFFER_AGAIN_FIRST_S = 60.0
 OFFER_AGAIN_LAST_S = 24 * 3600.0
 # Nodes one peer connects to: what contacts name as theirs cannot make us open connections without end.
 NODES_LIMIT = 32
+# Each offer of a contact's makes us gather, bind sockets and make a certificate.
+CALL_EVERY_S = 1.0
 
 
 @dataclass
@@ -54,6 +57,7 @@ class _Device:
     pump: Pump
     direct: Direct
     again: Backoff
+    offers: Pace[Sdp | Ring]
     why: str = ""
     is_full: bool = False
 
@@ -71,7 +75,9 @@ class Exchange:
         self._errand_tasks: dict[str, list[asyncio.Task[None] | None]] = {}
         self._devices: dict[bytes, _Device] = {}
         self._contacts: dict[int, ContactRow] = {}
-        self._arrivals = Arrivals(store, me, direct=self._open_links, act=self._act, trouble=self._trouble)
+        self._arrivals = Arrivals(
+            store, me, direct=self._open_links, act=self._act, acknowledge=self._acknowledge, trouble=self._trouble
+        )
         self._tasks: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -87,6 +93,7 @@ class Exchange:
         finally:
             self._tasks = None
             for device in self._devices.values():
+                device.offers.stop()
                 await device.direct.close()
 
     def wake(self, contact: int) -> None:
@@ -187,7 +194,8 @@ class Exchange:
         )
         pump = Pump(dsk, self._store, self._me, link=lambda: direct.link, posted=self._wake_postman)
         again = Backoff(first_s=OFFER_AGAIN_FIRST_S, last_s=OFFER_AGAIN_LAST_S, jitter=random.SystemRandom().random)
-        self._devices[dsk] = _Device(row.contact, pump, direct, again)
+        offers: Pace[Sdp | Ring] = Pace(CALL_EVERY_S, direct.heard)
+        self._devices[dsk] = _Device(row.contact, pump, direct, again, offers)
         self._spawn(pump.run())
         if self._presence.is_here(row.contact, dsk):
             direct.present(True)
@@ -354,6 +362,10 @@ class Exchange:
         if not self._arrivals.by_link(dsk, message):
             self._spawn(self._devices[dsk].direct.drop())
 
+    def _acknowledge(self, node: NodeClient, ack: Ack) -> None:
+        if node.url in self._postmen:
+            self._postmen[node.url].acknowledge(ack)
+
     def _open_links(self) -> frozenset[bytes]:
         return frozenset(dsk for dsk, device in self._devices.items() if device.direct.link is not None)
 
@@ -382,9 +394,16 @@ class Exchange:
             by_contact.setdefault(contact, []).append(entry)
         for contact, entries in by_contact.items():
             self._publish(Heard(contact, entries))
-        for dsk, item in outcome.calls:
+        # Only the last of each device: what it said before is out of date.
+        for dsk, item in dict(outcome.calls).items():
             if dsk in self._devices:
-                self._devices[dsk].direct.heard(item)
+                self._hear_call(self._devices[dsk], item)
+
+    def _hear_call(self, device: _Device, item: Sdp | Ring) -> None:
+        if isinstance(item, Sdp) and item.kind == "answer":
+            device.direct.heard(item)  # to a call of ours, and of no use to any other
+        else:
+            device.offers.hear(item)
 
     def _told(self, dsk: bytes, run: Run) -> None:
         device = self._devices.get(dsk)

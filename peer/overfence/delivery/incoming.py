@@ -18,6 +18,7 @@ from ..identity import BadDeviceList, Device, DeviceList, verify
 from ..sealing import (
     BadEnvelope,
     Duplicate,
+    Forged,
     Opened,
     Pre,
     PrekeySecret,
@@ -108,14 +109,21 @@ def take_envelope(tx: sqlite3.Connection, me: Me, box: postbox.Mailbox, envelope
     take_message(tx, me, device.dsk, message, outcome)
 
 
-def take_message(tx: sqlite3.Connection, me: Me, dsk: bytes, message: bytes, outcome: Outcome) -> bool:
-    """One sealed message from a known device, whatever way it came; whether it was authentic, and not read before."""
+def take_message(
+    tx: sqlite3.Connection, me: Me, dsk: bytes, message: bytes, outcome: Outcome, *, source: bytes | None = None
+) -> bool:
+    """One sealed message from a known device, whatever way it came; whether it was authentic, and not read before.
+
+    ``source`` is blamed for forgeries: the device, if nobody else could have brought it.
+    """
     device = people.device(tx, dsk)
     if device is None:
         return False
     contact = people.contact(tx, device.contact)
     sessions = Sessions.decode(device.sessions)
-    opened = open_sealed(tx, me, sessions, contact.account, Device(device.dsk, device.dik), message, outcome)
+    opened = open_sealed(
+        tx, me, sessions, contact.account, Device(device.dsk, device.dik), message, outcome, source=source or dsk
+    )
     if opened is None:
         return False
     people.set_sessions(tx, dsk, sessions.encode(), device.introduced)
@@ -139,9 +147,17 @@ def take_message(tx: sqlite3.Connection, me: Me, dsk: bytes, message: bytes, out
 
 
 def open_sealed(
-    tx: sqlite3.Connection, me: Me, sessions: Sessions, account: bytes, peer: Device, message: bytes, outcome: Outcome
+    tx: sqlite3.Connection,
+    me: Me,
+    sessions: Sessions,
+    account: bytes,
+    peer: Device,
+    message: bytes,
+    outcome: Outcome,
+    *,
+    source: bytes,
 ) -> Opened | None:
-    """What is inside; None, with the reason noted, for what is not to be read."""
+    """What is inside; None, with the reason noted, for what is not to be read. ``source`` is blamed for forgeries."""
     try:
         opened = sessions.open(
             message,
@@ -151,6 +167,7 @@ def open_sealed(
             prekey_secrets=Shelf(tx),
             now_s=me.now_s,
             random=me.random,
+            jump_limit=me.wary.jump_limit(source, now_s=me.now_s),
         )
     except Duplicate:
         outcome.duplicates.add(peer.dsk)
@@ -159,6 +176,8 @@ def open_sealed(
         outcome.dropped.append("a message of a session not known here")
         return None
     except SealingError as error:
+        if isinstance(error, Forged):
+            me.wary.forged(source, now_s=me.now_s)
         outcome.dropped.append(f"{type(error).__name__}: {error}")
         return None
     if opened.new_session and (pre := Pre.peek(message)) is not None:

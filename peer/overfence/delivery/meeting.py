@@ -163,12 +163,12 @@ def take_knock(
     owner = people.contact(tx, known.contact) if known else None
     if owner is not None and owner.account == pre.account and owner.state is not ContactState.REMOVED:
         # Two who accept each other's invites know each other already when the second knock comes.
-        if take_message(tx, me, pre.dsk, message, outcome) and invite.guest is None:
+        if take_message(tx, me, pre.dsk, message, outcome, source=box.mailbox) and invite.guest is None:
             postbox.bind_invite(tx, box.mailbox, pre.account)
         return
     peer = Device(pre.dsk, pre.dik)
     sessions = Sessions()
-    opened = open_sealed(tx, me, sessions, pre.account, peer, message, outcome)
+    opened = open_sealed(tx, me, sessions, pre.account, peer, message, outcome, source=box.mailbox)
     if opened is None:
         return
     try:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from overfence_signalling import TTL_LIMIT_S, Accepted, Card, CardGet, CardSet, Close, Open, Put
+from overfence_signalling import TTL_LIMIT_S, Accepted, Ack, Card, CardGet, CardSet, Close, Open, Put
 
 from ..connect.nodes import NodeClient, NodeRefused
 from ..errors import StorageFailed, Unreachable
@@ -77,6 +77,8 @@ class Postman:
         self._wake = asyncio.Event()
         self._opened: set[bytes] = set()
         self.fenced: set[bytes] = set()
+        self._acks: dict[bytes, Ack] = {}
+        self._to_acknowledge = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._again_s: float = ASK_AFTER_S
 
@@ -87,11 +89,30 @@ class Postman:
     def reconnected(self) -> None:
         """The node has forgotten what it followed for us."""
         self._opened.clear()
+        self._acks.clear()
         self.is_listening = False
         self.wake()
 
+    def acknowledge(self, ack: Ack) -> None:
+        """Up to there a mailbox is durable here; only the latest word on each is kept."""
+        self._acks[ack.mailbox] = ack
+        self._to_acknowledge.set()
+
     async def run(self) -> None:
         """Do errands until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._do_errands())
+            tasks.create_task(self._say_acks())
+
+    async def _say_acks(self) -> None:
+        # Apart from everything else: a node that stops reading holds up only this.
+        while True:
+            await self._to_acknowledge.wait()
+            self._to_acknowledge.clear()
+            while self._acks:
+                await self.node.say(self._acks.pop(next(iter(self._acks))))
+
+    async def _do_errands(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()

@@ -16,7 +16,7 @@ from .card import Prekeys, PrekeySecret
 from .errors import BadState, Duplicate, Forged, MalformedMessage, NoSession, UnknownPrekey, UnknownSession, WeakKey
 from .handshake import PRE_BYTES, SID_BYTES, Agreement, Pre, initiate, respond
 from .primitives import ZERO_SALT, H, L, Random, hkdf
-from .ratchet import Header, Key, Ratchet
+from .ratchet import JUMP_LIMIT, Header, Key, Ratchet
 
 # Each session is written with each message; a peer that keeps starting new ones pushes out its own.
 SESSION_LIMIT = 5
@@ -209,8 +209,9 @@ class Sessions(msgspec.Struct, array_like=True, kw_only=True, eq=False):
         prekey_secrets: Mapping[bytes, PrekeySecret],
         now_s: int,
         random: Random,
+        jump_limit: int = JUMP_LIMIT,
     ) -> Opened:
-        """Open a message, and begin the session whose handshake it carries.
+        """Open a message, and begin the session whose handshake it carries; it may skip ``jump_limit`` others.
 
         Raises `Duplicate`, `UnknownSession`, `UnknownPrekey`, `Forged`, `TooFarAhead` or `MalformedMessage`.
         Whether a new session's device stands in its account's list is to be checked before its content is shown (§2).
@@ -222,7 +223,7 @@ class Sessions(msgspec.Struct, array_like=True, kw_only=True, eq=False):
             raise MalformedMessage("the handshake is not this message's")
         session = self._find(sid)
         if session is not None:
-            return self._open_known(session, body, now_s, random)
+            return self._open_known(session, body, now_s, random, jump_limit)
         if now_s - self.retired.get(sid, now_s - SESSION_LIFE_S - 1) <= SESSION_LIFE_S:
             raise Duplicate("this session is over")
         if pre is None:
@@ -230,10 +231,10 @@ class Sessions(msgspec.Struct, array_like=True, kw_only=True, eq=False):
         if (pre.account, pre.dsk, pre.dik) != (peer_account, *peer):
             raise Forged("the handshake names another device")
         prekey = self._prekey(pre, prekey_secrets)
-        return self._accept(pre, body, me, prekey, now_s, random)
+        return self._accept(pre, body, me, prekey, now_s, random, jump_limit)
 
-    def _open_known(self, session: Session, body: bytes, now_s: int, random: Random) -> Opened:
-        payload = session.ratchet.decrypt(body, now_s=now_s, random=random)
+    def _open_known(self, session: Session, body: bytes, now_s: int, random: Random, jump_limit: int) -> Opened:
+        payload = session.ratchet.decrypt(body, now_s=now_s, random=random, jump_limit=jump_limit)
         answered = session.standing is Standing.OFFERED
         if answered:
             session.standing = Standing.HEARD
@@ -252,7 +253,9 @@ class Sessions(msgspec.Struct, array_like=True, kw_only=True, eq=False):
             raise UnknownPrekey(pre.prekey_id)
         return prekey
 
-    def _accept(self, pre: Pre, body: bytes, me: Identity, prekey: PrekeySecret, now_s: int, random: Random) -> Opened:
+    def _accept(
+        self, pre: Pre, body: bytes, me: Identity, prekey: PrekeySecret, now_s: int, random: Random, jump_limit: int
+    ) -> Opened:
         try:
             agreement = respond(me, pre, prekey)
         except WeakKey:
@@ -260,7 +263,7 @@ class Sessions(msgspec.Struct, array_like=True, kw_only=True, eq=False):
         ratchet = Ratchet.of_responder(
             secret=agreement.secret, ad=agreement.ad, sid=agreement.sid, spk_secret=prekey.spk_secret
         )
-        payload = ratchet.decrypt(body, now_s=now_s, random=random)
+        payload = ratchet.decrypt(body, now_s=now_s, random=random, jump_limit=jump_limit)
         self.seen[pre.ek] = pre.epoch
         if len(self.seen) > SEEN_LIMIT:
             oldest = min(self.seen, key=self.seen.__getitem__)
