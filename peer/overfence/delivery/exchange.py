@@ -20,11 +20,11 @@ from ..connect.errors import LinkClosed, MessageTooLong
 from ..connect.nodes import BadNode, NodeClient
 from ..connect.webrtc import LinkConfig
 from ..errors import StorageFailed, Unreachable
-from ..history import logbook, people, postbox
+from ..history import logbook, people
 from ..history.people import ContactRow, ContactState
 from ..history.store import Store
 from ..sealing import seal_envelope
-from . import incoming, meeting, outgoing
+from . import incoming, outgoing, places
 from .arrivals import Arrivals
 from .direct import Direct
 from .incoming import Outcome
@@ -32,6 +32,7 @@ from .me import Me
 from .news import ContactMoved, Happening, Heard, NodeMoved, Published, Told, Trouble
 from .pace import Pace
 from .payload import Ring, Sdp
+from .places import Newcomers, Place
 from .postman import Postman
 from .presence import Presence
 from .pump import Pump
@@ -43,8 +44,6 @@ STORAGE_RETRY_S = 1.0
 # What a mailbox took and its owner never confirmed is offered again: after a minute, doubling to a day (§6).
 OFFER_AGAIN_FIRST_S = 60.0
 OFFER_AGAIN_LAST_S = 24 * 3600.0
-# Nodes one peer connects to: what contacts name as theirs cannot make us open connections without end.
-NODES_LIMIT = 32
 # Each offer of a contact's makes us gather, bind sockets and make a certificate.
 CALL_EVERY_S = 1.0
 
@@ -75,6 +74,8 @@ class Exchange:
         self._errand_tasks: dict[str, list[asyncio.Task[None] | None]] = {}
         self._devices: dict[bytes, _Device] = {}
         self._contacts: dict[int, ContactRow] = {}
+        self._newcomers = Newcomers()
+        self._looks_at: asyncio.TimerHandle | None = None
         self._arrivals = Arrivals(
             store, me, direct=self._open_links, act=self._act, acknowledge=self._acknowledge, trouble=self._trouble
         )
@@ -85,13 +86,14 @@ class Exchange:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                nodes = await self._store.write(self._known_nodes)
-                self._reach(nodes)
+                self._reach(await self._store.write(self._wanted))
                 await self.refresh()
                 self._spawn(self._arrivals.run())
                 self._spawn(self._follow_the_date())
         finally:
             self._tasks = None
+            if self._looks_at is not None:
+                self._looks_at.cancel()
             for device in self._devices.values():
                 device.offers.stop()
                 await device.direct.close()
@@ -104,17 +106,14 @@ class Exchange:
 
     def errand(self, url: str) -> None:
         """Something new is to be done at a node."""
-        if self._me.server is not None:
-            self._reach({url})
         if url in self._postmen:
             self._postmen[url].wake()
             self._postmen[url].node.hurry()
 
     async def refresh(self, numbers: set[int] | None = None) -> None:
         """Look again at contacts (all, or these): who they are, which devices and nodes they have."""
-        rows, devices, nodes = await self._store.write(self._look)
-        self._let_go(set(self._postmen) - nodes)
-        self._reach(nodes)
+        rows, devices, wanted = await self._store.write(self._look)
+        self._reach(wanted)
         for device in devices:
             self._meet(device)
         for row in rows:
@@ -129,16 +128,11 @@ class Exchange:
 
     # ── starting things ───────────────────────────────────────────────────────────────────────────
 
-    def _known_nodes(self, tx: sqlite3.Connection) -> set[str]:
-        if self._me.server is None:
-            return set()  # offline is a choice: then nobody is connected to
-        nodes = {box.node for box in postbox.mailboxes(tx)}
-        nodes |= {url for (url,) in tx.execute("SELECT node FROM addresses UNION SELECT node FROM puts")}
-        nodes |= {invite.node for _, invite, _ in meeting.knocks(tx)}
-        return nodes | {self._me.server}
+    def _look(self, tx: sqlite3.Connection) -> tuple[list[ContactRow], list[people.DeviceRow], list[Place]]:
+        return people.contacts(tx), people.devices(tx), self._wanted(tx)
 
-    def _look(self, tx: sqlite3.Connection) -> tuple[list[ContactRow], list[people.DeviceRow], set[str]]:
-        return people.contacts(tx), people.devices(tx), self._known_nodes(tx)
+    def _wanted(self, tx: sqlite3.Connection) -> list[Place]:
+        return places.wanted(tx, self._me, own_only=self._config.relay_only)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
         if self._tasks is not None:
@@ -151,14 +145,29 @@ class Exchange:
         work.close()
         return None
 
-    def _reach(self, nodes: set[str]) -> None:
-        """Keep up a connection to each of these nodes, my own server's first."""
-        for url in sorted(nodes, key=lambda url: (url != self._me.server, url)):
-            if url in self._postmen or len(self._postmen) >= NODES_LIMIT:
+    def _reach(self, wanted: list[Place]) -> None:
+        """Keep up a connection to each of these nodes, and to no other."""
+        self._let_go(set(self._postmen) - {place.url for place in wanted})
+        for place in wanted:
+            if place.url in self._postmen:
                 continue
+            now = asyncio.get_running_loop().time()
+            if place.contact is not None and not self._newcomers.admits(place.contact, now=now):
+                self._look_later()
+                continue
+            url = place.url
             node = NodeClient(url, self, random=self._me.random, jitter=random.SystemRandom().random)
             self._postmen[url] = postman = Postman(node, self._store, self._me, self)
             self._errand_tasks[url] = [self._spawn(node.run(time.time)), self._spawn(postman.run())]
+
+    def _look_later(self) -> None:
+        if self._looks_at is None:
+
+            def look() -> None:
+                self._looks_at = None
+                self._spawn(self.refresh(set()))
+
+            self._looks_at = asyncio.get_running_loop().call_later(places.NEW_S, look)
 
     def _let_go(self, nodes: set[str]) -> None:
         """Nobody has to do with these nodes any more."""

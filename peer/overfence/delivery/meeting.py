@@ -68,6 +68,13 @@ def card_for(tx: sqlite3.Connection, me: Me, box: postbox.Mailbox) -> tuple[byte
 
 def accept(tx: sqlite3.Connection, me: Me, invite: Invite) -> ContactRow:
     """The contact at once, waiting and writable. Raises `OwnInvite`, `InviteExpired`."""
+    contact = _accept(tx, me, invite)
+    if contact.invite == str(invite):
+        people.set_setting(tx, invited_key(contact.id), invite.node)
+    return contact
+
+
+def _accept(tx: sqlite3.Connection, me: Me, invite: Invite) -> ContactRow:
     if invite.account == me.identity.account:
         raise OwnInvite("this is your own invite: send it to somebody else")
     known = people.contact_of(tx, invite.account)
@@ -109,6 +116,11 @@ def knocks(tx: sqlite3.Connection) -> list[tuple[ContactRow, Invite, bool]]:
             made = any(Sessions.decode(device.sessions).unanswered for device in devices)
             found.append((contact, Invite.parse(contact.invite), made))
     return found
+
+
+def invited_key(contact: int) -> str:
+    """The setting that keeps the node by which a contact was met: who links by relays only goes to no other of its."""
+    return f"invited {contact}"
 
 
 def give_up(tx: sqlite3.Connection, contact: ContactRow, state: ContactState) -> None:

@@ -28,7 +28,7 @@ from overfence_reliability import Run
 HASH = st.binary(min_size=32, max_size=32)
 EIGHT = st.binary(min_size=8, max_size=8)
 COUNT = st.integers(0, 2**53 - 1)
-NODE = st.from_regex(r"wss?://[!-~]{1,40}", fullmatch=True)
+NODE = st.from_regex(r"wss?://[a-z]{1,20}(:[1-9][0-9]{0,3})?(/[a-z~]{0,9})?", fullmatch=True)
 ADDRESS = st.builds(Address, NODE, st.binary(min_size=16, max_size=16), HASH)
 ITEM = st.one_of(
     st.builds(
