@@ -74,6 +74,7 @@ class Exchange:
         self._errand_tasks: dict[str, list[asyncio.Task[None] | None]] = {}
         self._devices: dict[bytes, _Device] = {}
         self._contacts: dict[int, ContactRow] = {}
+        self._told_of_another = False
         self._newcomers = Newcomers()
         self._looks_at: asyncio.TimerHandle | None = None
         self._arrivals = Arrivals(
@@ -254,8 +255,9 @@ class Exchange:
         self._presence.entered(node, changes.topic, changes.entered)
 
     def fenced(self, node: NodeClient, mailbox: bytes) -> None:
-        if node.url in self._postmen:
-            self._postmen[node.url].fenced.add(mailbox)
+        if node.url not in self._postmen or not self._postmen[node.url].fence(mailbox) or self._told_of_another:
+            return
+        self._told_of_another = True
         self._publish(Trouble("this home is open elsewhere: another process took over its mailboxes"))
 
     # ── how errands go ───────────────────────────────────────────────────────────────────────────

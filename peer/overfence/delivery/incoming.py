@@ -247,9 +247,14 @@ def answer(tx: sqlite3.Connection, me: Me, outcome: Outcome, direct: frozenset[b
         contact = people.contact(tx, device.contact) if device else None
         if device is None or contact is None or contact.state is ContactState.REMOVED:
             continue
+        replaced = [] if dsk in direct else postbox.words_to(tx, dsk)
+        if replaced:
+            # One of them may have been the first of its session.
+            device = replace(device, introduced=b"")
         message = seal_items(tx, me, device, have(tx, contact), spare=dsk in outcome.duplicates)
         if message is None:
             continue
+        postbox.forget_puts(tx, replaced)
         if dsk in direct:
             outcome.to_link.append((dsk, message))
         elif node := post(tx, me, dsk, message):

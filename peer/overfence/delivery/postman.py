@@ -76,7 +76,7 @@ class Postman:
         self.is_listening = False
         self._wake = asyncio.Event()
         self._opened: set[bytes] = set()
-        self.fenced: set[bytes] = set()
+        self._fenced: set[bytes] = set()
         self._acks: dict[bytes, Ack] = {}
         self._to_acknowledge = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -92,6 +92,13 @@ class Postman:
         self._acks.clear()
         self.is_listening = False
         self.wake()
+
+    def fence(self, mailbox: bytes) -> bool:
+        """Another connection follows that mailbox; True where that is news, and of one that was opened here."""
+        if mailbox not in self._opened or mailbox in self._fenced:
+            return False
+        self._fenced.add(mailbox)
+        return True
 
     def acknowledge(self, ack: Ack) -> None:
         """Up to there a mailbox is durable here; only the latest word on each is kept."""
@@ -139,6 +146,7 @@ class Postman:
         errands = await self._store.write(self._read)
         for box in errands.boxes:
             if box.closing:
+                self._opened.discard(box.mailbox)
                 await self.node.ask(_close(box))
                 await self._store.write(_is_closed(box))
         # Together, so that a hundred contacts cost one round trip, not a hundred.
@@ -155,16 +163,19 @@ class Postman:
         return await self._put(errands.puts)
 
     async def _open(self, box: postbox.Mailbox) -> None:
-        if box.mailbox in self._opened or box.mailbox in self.fenced:
+        if box.mailbox in self._opened or box.mailbox in self._fenced:
             return
+        self._opened.add(box.mailbox)
         try:
             await self.node.ask(lambda ref: Open(ref=ref, mk=box.mk, epoch=box.epoch, seq=box.seq))
         except NodeRefused as error:
             # One mailbox too many there must not keep the others, nor what is to be sent, from going on.
+            self._opened.discard(box.mailbox)
             self._again_s = error.retry_after_s or RETRY_S
             logger.info("%s", error)
-            return
-        self._opened.add(box.mailbox)
+        except Unreachable:
+            self._opened.discard(box.mailbox)
+            raise
 
     def _read(self, tx: sqlite3.Connection) -> _Errands:
         url, now_s = self.node.url, self._me.now_s
@@ -173,7 +184,7 @@ class Postman:
         postbox.close_expired_invites(tx, now_s - TTL_LIMIT_S)
         cards = []
         for box in postbox.mailboxes(tx, url):
-            if not box.card_set and not box.closing and box.mailbox not in self.fenced:
+            if not box.card_set and not box.closing and box.mailbox not in self._fenced:
                 cards.append((box, *meeting.card_for(tx, self._me, box)))
         knocks = []
         for contact, invite, knocked in meeting.knocks(tx):

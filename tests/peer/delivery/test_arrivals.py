@@ -203,3 +203,9 @@ def test_forged_knocks_blame_the_invite_and_not_whom_they_name(world: World) -> 
     eve.say(eve.contact(ada).id, "near")
     world.settle(rounds=2)
     assert ada.texts(eve) == ["near"]
+
+
+def test_a_node_can_fence_only_what_was_opened_there(world: World) -> None:
+    node = Deaf()
+    postman = Postman(node, Shelf(world.ada), world.ada.me, listener=None)  # type: ignore[arg-type] # neither is reached
+    assert not any(postman.fence(os.urandom(16)) for _ in range(1000))
