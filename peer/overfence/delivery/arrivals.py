@@ -95,6 +95,7 @@ class Arrivals:
         self._queues: dict[bytes | str, deque[_Arrived]] = {}
         self._queued: dict[bytes | str, int] = {}
         self._arrived = asyncio.Event()
+        self._taken = asyncio.Event()
         self._answered_at: dict[bytes, float] = {}
 
     def by_link(self, dsk: bytes, message: bytes) -> bool:
@@ -104,6 +105,12 @@ class Arrivals:
     def by_mail(self, node: NodeClient, items: Items) -> bool:
         """Items from a node; False where too much waits already, and these were left."""
         return self._put([_ByMail(node, items.mailbox, items.epoch, item) for item in items.items], node.url)
+
+    async def room(self, node: NodeClient) -> None:
+        """Return once no more than half of what may wait of that node does."""
+        while self._queued.get(node.url, 0) > QUEUE_LIMIT_BYTES // 2:
+            self._taken.clear()
+            await self._taken.wait()
 
     async def run(self) -> None:
         """Take in until cancelled."""
@@ -158,6 +165,7 @@ class Arrivals:
             queue = self._queues.pop(arrived.source, deque())
             queue.appendleft(arrived)
             self._queues = {arrived.source: queue, **self._queues}
+        self._taken.set()
         now = time.monotonic()
         self._answered_at.update((dsk, now) for dsk in outcome.duplicates & outcome.owed.keys())
         for node, ack in acks:

@@ -246,6 +246,9 @@ class Exchange:
         if not self._arrivals.by_mail(node, items):
             raise BadNode("the server sends more than was asked for")
 
+    async def room(self, node: NodeClient) -> None:
+        await self._arrivals.room(node)
+
     def snapshot(self, node: NodeClient, snapshot: Snapshot) -> None:
         self._presence.snapshot(node, snapshot)
 

@@ -17,6 +17,7 @@ from ..history.people import ContactState
 from ..identity import BadDeviceList, Device, DeviceList, verify
 from ..sealing import (
     BadEnvelope,
+    BadState,
     Duplicate,
     Forged,
     Opened,
@@ -84,7 +85,11 @@ class Shelf(Mapping[bytes, PrekeySecret]):
         raw = postbox.prekey(self._tx, prekey_id)
         if raw is None:
             raise KeyError(prekey_id)
-        return PrekeySecret.decode(raw)
+        try:
+            return PrekeySecret.decode(raw)
+        except BadState:
+            # As good as gone; whoever used it meets the next card.
+            raise KeyError(prekey_id) from None
 
     def __iter__(self) -> Iterator[bytes]:
         yield from (row[0] for row in self._tx.execute("SELECT prekey_id FROM prekeys"))

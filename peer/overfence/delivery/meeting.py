@@ -15,11 +15,11 @@ from ..identity import DEVICE_LIMIT, BadDeviceList, Device, Invite, fingerprint
 from ..sealing import (
     BadCard,
     BadEnvelope,
+    BadState,
     Card,
     MalformedMessage,
     Pre,
     Prekeys,
-    PrekeySecret,
     Sessions,
     direct_conversation,
     new_prekey,
@@ -28,6 +28,7 @@ from ..sealing import (
     seal_envelope,
     sender_hint,
 )
+from . import incoming
 from .incoming import Outcome, check_introduction, open_sealed, take_items, take_message
 from .me import Me
 from .outgoing import have, load_progress, post, proof_of, seal_items, seal_next
@@ -54,9 +55,9 @@ def make_invite(tx: sqlite3.Connection, me: Me, node: str, expires_s: int) -> In
 
 def card_for(tx: sqlite3.Connection, me: Me, box: postbox.Mailbox) -> tuple[bytes, bytes]:
     """A mailbox's card, with a fresh prekey where the last was used; and that prekey's id."""
-    raw = postbox.prekey(tx, box.prekey) if box.prekey else None
-    secret = PrekeySecret.decode(raw) if raw else new_prekey(me.random)
-    if raw is None:
+    known = incoming.Shelf(tx).get(box.prekey) if box.prekey else None
+    secret = known or new_prekey(me.random)
+    if known is None:
         postbox.add_prekey(tx, secret.prekey_id, secret.encode(), me.now_s)
         postbox.set_card(tx, box.mailbox, secret.prekey_id, at_node=False)
     card = Card(me.device_list, Prekeys.sign(me.identity, secret), me.consent)
@@ -96,11 +97,19 @@ def _renew(tx: sqlite3.Connection, me: Me, contact: ContactRow, invite: Invite) 
     """A contact's fresh invite means that one of the two lost their sessions: what is there stays, until it is read."""
     if me.now_s < invite.expires_s and contact.invite != str(invite):
         for device in people.devices(tx, contact.id):
-            sessions = Sessions.decode(device.sessions)
+            sessions = _sessions_of(device)
             sessions.give_up()
             people.set_sessions(tx, device.dsk, sessions.encode(), device.introduced)
         people.set_contact(tx, contact.id, invite=str(invite))
     return people.contact(tx, contact.id)
+
+
+def _sessions_of(device: DeviceRow) -> Sessions:
+    try:
+        return Sessions.decode(device.sessions)
+    except BadState:
+        # Damaged they open nothing any more, and a fresh invite is what replaces them.
+        return Sessions()
 
 
 def knocks(tx: sqlite3.Connection) -> list[tuple[ContactRow, Invite, bool]]:
@@ -113,7 +122,7 @@ def knocks(tx: sqlite3.Connection) -> list[tuple[ContactRow, Invite, bool]]:
         if contact.state is ContactState.WAITING:
             found.append((contact, Invite.parse(contact.invite), bool(devices)))
         elif contact.state is ContactState.ACCEPTED:
-            made = any(Sessions.decode(device.sessions).unanswered for device in devices)
+            made = any(_sessions_of(device).unanswered for device in devices)
             found.append((contact, Invite.parse(contact.invite), made))
     return found
 
@@ -139,7 +148,7 @@ def knock(tx: sqlite3.Connection, me: Me, contact: ContactRow, invite: Invite, c
     if not _is_free(tx, me, device.dsk, invite.account):
         raise BadCard("the card names another's device")
     known = people.device(tx, device.dsk)
-    sessions = Sessions.decode(known.sessions) if known else Sessions()
+    sessions = _sessions_of(known) if known else Sessions()
     sessions.mute_all()
     sessions.initiate(me.identity, device, invite.account, card.prekeys, now_s=me.now_s, random=me.random)
     row = DeviceRow(device.dsk, device.dik, contact.id, sessions.encode(), b"")

@@ -121,7 +121,7 @@ class Event:
         try:
             header = _header_decoder.decode(header_bytes)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise BadEvent(f"no event header: {error}") from None
+            raise BadEvent(f"no event header: {type(error).__name__}") from None
         if body is not None and (len(body) < SALT_BYTES or digest(body) != header.body_hash):
             raise BadEvent("the body isn't the one its header names")
         return cls(header, header_bytes, body)
@@ -139,7 +139,7 @@ class Event:
         try:
             content = shape.decode(self.body[SALT_BYTES:])
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise BadEvent(f"the body of a {kind!r} event: {error}") from None
+            raise BadEvent(f"a body that isn't what its kind calls for: {type(error).__name__}") from None
         if isinstance(content, Addresses) and not all(address.is_sound for address in content.addresses):
             raise BadEvent("an address that is no node's")
         return content

@@ -209,3 +209,16 @@ def test_a_node_can_fence_only_what_was_opened_there(world: World) -> None:
     node = Deaf()
     postman = Postman(node, Shelf(world.ada), world.ada.me, listener=None)  # type: ignore[arg-type] # neither is reached
     assert not any(postman.fence(os.urandom(16)) for _ in range(1000))
+
+
+async def test_a_node_is_not_read_while_what_it_sent_waits_for_the_disk(world: World) -> None:
+    desk, node = Desk(world.ada), Deaf()
+    large = Item(seq=0, id=bytes(16), envelope=bytes(60_000), day=0)
+    while desk.arrivals._queued.get(node.url, 0) <= QUEUE_LIMIT_BYTES // 2:
+        assert desk.arrivals.by_mail(node, Items(mailbox=bytes(16), epoch=1, items=(large,)))
+    waiting = asyncio.create_task(desk.arrivals.room(node))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    assert desk.arrivals.by_mail(node, Items(mailbox=bytes(16), epoch=1, items=(large,))), "what is read finds room"
+    async with desk.open(), asyncio.timeout(5):
+        await waiting

@@ -489,3 +489,31 @@ def test_a_contact_with_endless_logs_is_bounded_and_still_answered(world: World)
         ada.take_message(bob.me.dsk, bob.seal(ada, Batch(((event.header_bytes, event.body),))))
     told = outgoing.have(ada.tx, ada.contact(bob))
     assert len(told.runs) == LOGS_LIMIT - 1, "one of the logs is her own"
+
+
+def test_a_damaged_prekey_costs_a_new_one_and_nothing_else(world: World) -> None:
+    ada, bob = world.ada, world.bob
+    invite = ada.invite()
+    ada.tx.execute("UPDATE prekeys SET secret = x'0102'")
+    ada.tx.execute("UPDATE mailboxes SET card_set = 0")
+    bob.say(bob.accept(invite).id, "hello")
+    world.settle()
+    world.check(ada, bob)
+    assert ada.texts(bob) == ["hello"]
+
+
+def test_damaged_sessions_are_replaced_by_a_fresh_invite(world: World) -> None:
+    ada, bob = world.ada, world.bob
+    world.acquaint()
+    ada.tx.execute("UPDATE devices SET sessions = x'0102'")
+    ada.accept(bob.invite())
+    for box in postbox.mailboxes(ada.tx):
+        world.node.boxes[box.mailbox].items.clear()
+    [(contact, knocked_at, made)] = meeting.knocks(ada.tx)
+    assert not made
+    ada.knock(contact, knocked_at)
+    world.settle()
+    ada.say(contact.id, "back")
+    world.settle()
+    world.check(ada, bob)
+    assert bob.texts(ada) == ["back"]

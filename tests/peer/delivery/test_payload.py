@@ -192,3 +192,10 @@ def test_a_run_that_contradicts_itself_is_a_bad_payload(above: tuple[tuple[int, 
     with pytest.raises(BadPayload):
         HeldRun(bytes(32), bytes(8), 3, bytes(32), above).run()
     assert HeldRun(bytes(32), bytes(8), 3, bytes(32), ((5, 5), (7, 9))).run() == Run(3, bytes(32), ((5, 5), (7, 9)))
+
+
+def test_what_is_wrong_with_a_payload_is_said_without_its_words() -> None:
+    for bad in (["sdp", bytes(8), "secret words \x1b[2J", "v"], ["refusal", "secret words"]):
+        with pytest.raises(BadPayload) as caught:
+            decode_payload(msgspec.msgpack.encode([bad]))
+        assert "secret" not in str(caught.value)
