@@ -49,6 +49,7 @@ class Liveness:
         if now < self.next_timer():
             return None
         if self._pings >= self._pings_before_dead:
+            self.heard(now=now)  # asked anew, so a path that comes back is noticed, and one that doesn't told again
             return Beat.DEAD
         self._pings += 1
         self._pinged_at = now

@@ -20,8 +20,8 @@ PACE_GAIN = 2.0
 
 # A second copy a few milliseconds later costs bytes, not a round trip; a short outage mostly spares one of them.
 COPY_AFTER_S = 0.012
-COPY_ABOVE_LOSS = 0.01
-TWO_COPIES_ABOVE_LOSS = 0.08
+# So many copies, each as much later, that fewer than one message in a hundred needs a retransmission.
+COPIES_ABOVE_LOSS = (0.005, 0.08, 0.16)
 # What copies may cost. It bounds what we add to a line that is losing packets because it is full.
 COPY_RATE_BYTES_PER_S = 32 * 1024.0
 COPY_BURST_BYTES = 16 * 1024.0
@@ -85,6 +85,4 @@ class Bucket:
 
 def copies_for(loss: float) -> int:
     """How many extra copies of a chat frame a path with that share of lost packets deserves."""
-    if loss > TWO_COPIES_ABOVE_LOSS:
-        return 2
-    return 1 if loss > COPY_ABOVE_LOSS else 0
+    return sum(loss > share for share in COPIES_ABOVE_LOSS)

@@ -8,7 +8,7 @@ from .errors import Rule, Violation
 from .frame import FRAGMENT_BYTES, Ack, Data, Lane
 from .loss import ACK_DELAY_S
 from .numbers import Ranges, ReplayWindow
-from .streams import AHEAD_LIMIT, FIRST_CREDIT_ALL_BYTES, FIRST_CREDIT_BYTES
+from .streams import AHEAD_LIMIT, FIRST_CREDIT_ALL_BYTES, FIRST_CREDIT_BYTES, FRAME_COST_BYTES
 
 # Every second packet is acknowledged at once (RFC 9000 §13.2.2); on the reliable lane nothing waits for it.
 ACK_EVERY = {Lane.FAST: 2, Lane.BULK: 8}
@@ -44,7 +44,8 @@ class Arrived:
             delay_s = ACK_DELAY_S if self._lane is Lane.FAST else BULK_ACK_DELAY_S
             hurry = self._lane is Lane.FAST and (gap or late)
             at_once = hurry or self._untold >= ACK_EVERY[self._lane]
-            self.due_at = now if at_once else min(self.due_at or float("inf"), now + delay_s)
+            if at_once or self.due_at is None:
+                self.due_at = now if at_once else now + delay_s
         return True
 
     def tell(self, *, now: float) -> Ack | None:
@@ -81,7 +82,7 @@ class Incoming:
         return self._next == self._count
 
     def take(self, data: Data) -> tuple[int, list[bytes]]:
-        """One DATA frame in; the number of new bytes, and messages that can be delivered now. Raises `Violation`."""
+        """One DATA frame in; what it costs of credit, and messages that can be delivered now. Raises `Violation`."""
         number = data.message
         if data.total > self._message_limit_bytes:
             raise Violation(Rule.LENGTH, f"a message of {data.total} bytes, of at most {self._message_limit_bytes}")
@@ -100,16 +101,17 @@ class Incoming:
             raise Violation(Rule.CREDIT, f"{self._received_bytes} bytes, credit for {self.credit}")
         return size, [] if whole is None else list(self._deliver(number, whole, ordered=data.ordered))
 
-    def finish(self, count: int) -> None:
-        """It has so many messages. Raises `Violation` where that can't be."""
+    def finish(self, count: int) -> bool:
+        """It has so many messages; True if that is news. Raises `Violation` where that can't be."""
         begun = max(max(self._ahead, default=-1), max(self._parts, default=-1), self._next - 1)
         if self._count not in (None, count) or count <= begun:
             raise Violation(Rule.LENGTH, f"{count} messages in a stream that has others")
-        self._count = count
+        known, self._count = self._count, count
+        return known is None
 
     def release(self, size_bytes: int) -> bool:
         """The application is done with so much of it; True when the peer should be told of more credit."""
-        self._released_bytes += size_bytes
+        self._released_bytes = min(self._released_bytes + size_bytes, self._received_bytes)
         return self._released_bytes + self._window_bytes - self.credit >= self._window_bytes // 2
 
     def grant(self) -> int:
@@ -121,7 +123,7 @@ class Incoming:
         if len(data.body) == data.total:
             if data.message in self._parts:
                 raise Violation(Rule.LENGTH, "a message that was in fragments before")
-            return data.total, data.body
+            return data.total + FRAME_COST_BYTES, data.body
         total, parts = self._parts.setdefault(data.message, (data.total, {}))
         if total != data.total:
             raise Violation(Rule.LENGTH, f"a message of {total} bytes that now has {data.total}")
@@ -129,9 +131,9 @@ class Incoming:
             return None
         parts[data.offset] = data.body
         if len(parts) * FRAGMENT_BYTES < total:
-            return len(data.body), None
+            return len(data.body) + FRAME_COST_BYTES, None
         del self._parts[data.message]
-        return len(data.body), b"".join(parts[offset] for offset in sorted(parts))
+        return len(data.body) + FRAME_COST_BYTES, b"".join(parts[offset] for offset in sorted(parts))
 
     def _deliver(self, number: int, body: bytes, *, ordered: bool) -> Iterator[bytes]:
         if not ordered:
@@ -185,16 +187,18 @@ class Arrivals:
         self._tidy(data.stream)
         return bool(size or messages), messages
 
-    def finish(self, number: int, count: int) -> None:
-        """A stream has so many messages."""
+    def finish(self, number: int, count: int) -> bool:
+        """A stream has so many messages; True if that is news."""
         stream = self.stream(number)
-        if stream is not None:
-            stream.finish(count)
-            self._tidy(number)
+        if stream is None:
+            return False
+        is_news = stream.finish(count)
+        self._tidy(number)
+        return is_news
 
     def release(self, size_bytes: int) -> bool:
         """The application is done with so much; True when the peer should be told of more credit."""
-        self._released_bytes += size_bytes
+        self._released_bytes = min(self._released_bytes + size_bytes, self._received_bytes)
         return self._released_bytes + self._window_all_bytes - self.credit >= self._window_all_bytes // 2
 
     def grant(self) -> int:

@@ -12,8 +12,10 @@ from .frame import FRAGMENT_BYTES, Data, Lane, encode_data
 # nobody can be made to keep more messages than this beyond a gap.
 AHEAD_LIMIT = 1024
 # What a stream, and a connection, may bring before any credit was given. Every receiver has room for it.
-FIRST_CREDIT_BYTES = 64 * 1024
+FIRST_CREDIT_BYTES = 128 * 1024
 FIRST_CREDIT_ALL_BYTES = 256 * 1024
+# What a frame costs of credit beyond its bytes, so that nobody fills our memory with empty messages.
+FRAME_COST_BYTES = 32
 # Longer messages go by the bulk lane, whose window is made for them.
 FAST_MESSAGE_BYTES = 4 * 1024
 # Whoever is passed over for so long gets a packet, however urgent the others are.
@@ -34,6 +36,11 @@ class Mode(Enum):
     AT_MOST_ONCE = 0  # for the moment: sent once, or not at all
     AT_LEAST_ONCE = 1  # delivered as it comes, in no order; sent again even to a peer that forgot us
     EXACTLY_ONCE = 2  # once and in its stream's order; if the peer forgot us, a `Discontinuity` says it is open
+
+
+def cost_bytes(length: int) -> int:
+    """What a message of that length takes of credit."""
+    return length + FRAME_COST_BYTES * max(1, -(-length // FRAGMENT_BYTES))
 
 
 class Message:
@@ -126,7 +133,8 @@ class Outgoing:
         if not self._fresh:
             return None
         fragment = self._fresh[0]
-        if fragment.size > min(room_bytes, self.credit - self.sent_bytes) or not self._takes(lane, fragment):
+        cost = fragment.size + FRAME_COST_BYTES
+        if cost > min(room_bytes, self.credit - self.sent_bytes) or not self._takes(lane, fragment):
             return None
         first = next(iter(self.unconfirmed))
         return fragment if fragment.message.number < first + AHEAD_LIMIT else None
@@ -137,7 +145,7 @@ class Outgoing:
             self._again.popleft()
             return False
         self._fresh.popleft()
-        self.sent_bytes += fragment.size
+        self.sent_bytes += fragment.size + FRAME_COST_BYTES
         return True
 
     def _takes(self, lane: Lane, fragment: Fragment) -> bool:
@@ -153,15 +161,15 @@ class Schedule:
         self.streams: dict[int, Outgoing] = {}
         self.credit = FIRST_CREDIT_ALL_BYTES
         self.sent_bytes = 0
-        self._next = 0
+        self.opened = 0
         self._turn = 0.0
 
     def open(self, priority: Priority, weight: int) -> Outgoing:
         """A new stream, with the next number."""
-        stream = Outgoing(self._next, priority, weight)
+        stream = Outgoing(self.opened, priority, weight)
         stream.turn = self._turn
         self.streams[stream.number] = stream
-        self._next += 1
+        self.opened += 1
         return stream
 
     def begin_anew(self) -> None:
@@ -192,7 +200,7 @@ class Schedule:
         stream = fragment.stream
         first = stream.take(fragment)
         if first:
-            self.sent_bytes += fragment.size
+            self.sent_bytes += fragment.size + FRAME_COST_BYTES
         stream.waiting_since = None
         # A stream that comes back from silence doesn't catch up on turns it never wanted.
         self._turn = max(self._turn, stream.turn)

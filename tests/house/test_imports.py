@@ -52,7 +52,8 @@ PURE = (
     "peer/overfence/delivery/payload.py",
     "peer/overfence/connect/call.py",
     "peer/overfence/connect/sdp.py",
-    "peer/overfence/connect/heartbeat.py",
+    "peer/overfence/connect/guard.py",
+    "peer/overfence/connect/outbox.py",
     "peer/overfence/connect/backoff.py",
 )
 IMPURE = {"asyncio", "socket", "ssl", "sqlite3", "time", "random", "secrets", "os", "threading", "subprocess"}

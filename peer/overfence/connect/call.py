@@ -21,6 +21,7 @@ class State(Enum):
     WAITING = auto()  # it is there; a timer says when to call or to ring
     CALLING = auto()  # an offer of mine is out, or an offer of theirs answered
     OPEN = auto()
+    DOUBTED = auto()  # the link is there but fell silent, or the other side calls again: another is called beside it
 
 
 class Event(Enum):
@@ -33,6 +34,8 @@ class Event(Enum):
     TIMER = auto()
     OPENED = auto()
     FAILED = auto()  # the link ended, or never opened
+    SILENT = auto()  # nothing is heard on the link
+    HEARD = auto()  # it is heard again
 
 
 class Action(Enum):
@@ -41,7 +44,7 @@ class Action(Enum):
     OFFER = auto()  # a fresh link, its offer sent
     ANSWER = auto()  # a fresh link that answers the offer
     RING = auto()
-    DROP = auto()  # end the link
+    DROP = auto()  # end the link that is being called
 
 
 # Where nothing is said, the event changes nothing: a ring during a call, a device that vanishes from
@@ -56,7 +59,13 @@ _OFFERER: dict[tuple[State, Event], tuple[State, Action | None]] = {
     (State.CALLING, Event.TIMER): (State.WAITING, Action.DROP),
     (State.CALLING, Event.FAILED): (State.WAITING, None),
     (State.OPEN, Event.FAILED): (State.WAITING, None),
-    (State.OPEN, Event.RANG): (State.CALLING, Action.OFFER),  # they have lost the link that we think is open
+    (State.OPEN, Event.RANG): (State.DOUBTED, Action.OFFER),  # they have lost the link that we think is open
+    (State.OPEN, Event.SILENT): (State.DOUBTED, Action.OFFER),
+    (State.DOUBTED, Event.RANG): (State.DOUBTED, Action.OFFER),
+    (State.DOUBTED, Event.TIMER): (State.DOUBTED, Action.OFFER),
+    (State.DOUBTED, Event.HEARD): (State.OPEN, Action.DROP),
+    (State.DOUBTED, Event.OPENED): (State.OPEN, None),
+    (State.DOUBTED, Event.FAILED): (State.WAITING, None),
 }
 _ANSWERER: dict[tuple[State, Event], tuple[State, Action | None]] = {
     (State.AWAY, Event.APPEARED): (State.WAITING, None),
@@ -69,7 +78,13 @@ _ANSWERER: dict[tuple[State, Event], tuple[State, Action | None]] = {
     (State.CALLING, Event.TIMER): (State.WAITING, Action.DROP),
     (State.CALLING, Event.FAILED): (State.WAITING, None),
     (State.OPEN, Event.FAILED): (State.WAITING, None),
-    (State.OPEN, Event.OFFERED): (State.CALLING, Action.ANSWER),
+    (State.OPEN, Event.OFFERED): (State.DOUBTED, Action.ANSWER),
+    (State.OPEN, Event.SILENT): (State.DOUBTED, Action.RING),
+    (State.DOUBTED, Event.OFFERED): (State.DOUBTED, Action.ANSWER),
+    (State.DOUBTED, Event.TIMER): (State.DOUBTED, Action.RING),
+    (State.DOUBTED, Event.HEARD): (State.OPEN, Action.DROP),
+    (State.DOUBTED, Event.OPENED): (State.OPEN, None),
+    (State.DOUBTED, Event.FAILED): (State.WAITING, None),
 }
 
 
@@ -97,7 +112,7 @@ class Call:
         if event is Event.APPEARED and self._offers and now < self._again_at:
             step = (State.WAITING, None)
         before, (self.state, action) = self.state, step
-        if self.state is State.OPEN:
+        if event is Event.OPENED:
             self._opened_at = now
         self._arm(before, now)
         return action
@@ -111,12 +126,16 @@ class Call:
                 if not self._present:
                     # Not in any topic: whoever comes back there is seen, or calls.
                     self.state, self._due_at = State.AWAY, None
+            case State.DOUBTED:
+                if before is State.OPEN and now - self._opened_at >= STEADY_S:
+                    self._backoff.succeeded()
+                self._due_at = now + self._backoff.next_s()
             case _:
                 self._due_at = None
 
     def _wait(self, before: State, now: float) -> float:
         # A link that breaks as soon as it opens is no success: then the back-off goes on growing.
-        lasted = before is State.OPEN and now - self._opened_at >= STEADY_S
+        lasted = before in (State.OPEN, State.DOUBTED) and now - self._opened_at >= STEADY_S
         if lasted:
             self._backoff.succeeded()
         if lasted or before is State.AWAY:

@@ -1,39 +1,66 @@
-"""What stands between a peer's bytes and the SCTP stack (RFC 9260): shape checks, and a bounded inbox. Pure.
+"""What stands between a peer's bytes and us (RFC 9260): shape checks, a meter, and what has arrived. Pure.
 
 The stack behind loops for ever on a parameter of length 0 and raises on short chunks, so a packet
-is walked here first. Its own reassembly has no bound either; `Inbox` does that work instead.
+is walked here first. What it does with data has no bound either; `Inbox` does that work instead.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
-from struct import unpack_from
+from struct import pack, unpack_from
+from typing import TypeAlias
+
+from overfence_reliability import Lane
 
 from .errors import Reason
+from .sdp import PACKET_LIMIT_BYTES
 
 _COMMON_HEADER_BYTES = 12
 _CHUNK_HEADER_BYTES = 4
+DATA_HEADER_BYTES = 16
 
 DATA, INIT, INIT_ACK, SACK, HEARTBEAT, HEARTBEAT_ACK = 0, 1, 2, 3, 4, 5
 ABORT, SHUTDOWN, ERROR, RECONFIG, FORWARD_TSN = 6, 7, 9, 130, 192
 
-FIRST_FRAGMENT, LAST_FRAGMENT, UNORDERED = 2, 1, 4
+LAST_FRAGMENT, FIRST_FRAGMENT, UNORDERED, AT_ONCE = 1, 2, 4, 8
+WHOLE = UNORDERED | FIRST_FRAGMENT | LAST_FRAGMENT
 BINARY = 53
 
 _TSN_MODULO = 2**32
 
-# How far a peer may run ahead of a gap. Past it chunks are dropped and come back by retry, so no
-# peer can make us hoard memory: 1 MiB, or 4096 chunks for those who send crumbs.
-WINDOW_BYTES = 1024 * 1024
+_LANES = tuple(Lane)
+
+# A chunk in a packet: kind, flags, where its body begins and where it ends.
+Span: TypeAlias = tuple[int, int, int, int]
+
+# How far a peer may run ahead of a gap. Past it chunks are dropped, so no peer can make us
+# remember more runs of numbers than half of these.
 WINDOW_CHUNKS = 4096
+
+# Pieces kept while the rest of their packet is missing. We never cut a packet; a browser does, where
+# one would not fit beside what its datagram holds already. Past it pieces are dropped, but for the
+# one that everything waits for; a peer with twice as many makes them up. At most 600 kB.
+HELD_LIMIT = 256
 
 # What a peer may send past that window before it is flooding us: an honest sender runs over it
 # only by what was in flight when the gap opened.
-FLOOD_BYTES = 8 * 1024 * 1024
-_CHUNK_COST_BYTES = 256
+FLOOD_CHUNKS = 8192
+
+# Chunks of any kind a second, sustained, and at once after a pause. One event loop in Python
+# receives fewer full packets than that, so only crumbs made to keep us busy come to more.
+RATE_CHUNKS = 20_000
 
 # Gaps told in one acknowledgement: it must fit one datagram, and the rest is told by the next.
 GAPS_LIMIT = 256
+
+# What we say may be in flight to us. Nothing is held here, so it never shrinks.
+ADVERTISED_BYTES = 1024 * 1024
+
+# An acknowledgement waits for a second packet, or for one going the other way, at most this long
+# (RFC 9260 §6.2 allows 200 ms; the sender's shortest timer is 100 ms).
+ACK_DELAY_S = 0.02
+_PACKETS_PER_ACK = 2
 
 
 class Violation(Exception):
@@ -45,32 +72,31 @@ class Violation(Exception):
         self.detail = detail
 
 
-def is_sound_packet(packet: bytes) -> bool:
-    """Whether every chunk and parameter of an SCTP packet is as long as it says and must be."""
+def read_packet(packet: bytes) -> list[Span] | None:
+    """The chunks of an SCTP packet; None unless every chunk and parameter is as long as it says and must be."""
     position = _COMMON_HEADER_BYTES
     end = len(packet)
     if end < position + _CHUNK_HEADER_BYTES:
-        return False
-    alone = True
+        return None
+    chunks: list[Span] = []
     while position < end:
         if end - position < _CHUNK_HEADER_BYTES:
-            return False
-        kind, _, length = unpack_from("!BBH", packet, position)
-        if length < _CHUNK_HEADER_BYTES or position + length > end:
-            return False
-        check = _CHECKS.get(kind)
-        if check is not None and not check(packet[position + _CHUNK_HEADER_BYTES : position + length]):
-            return False
-        position += _padded(length)
+            return None
+        kind, flags, length = unpack_from("!BBH", packet, position)
+        begin, after = position + _CHUNK_HEADER_BYTES, position + length
+        if length < _CHUNK_HEADER_BYTES or after > end:
+            return None
+        if kind == DATA:
+            if length <= DATA_HEADER_BYTES:
+                return None
+        elif (check := _CHECKS.get(kind)) is not None and not check(packet[begin:after]):
+            return None
+        chunks.append((kind, flags, begin, after))
+        position = after + -length % 4
         # RFC 9260 §6.10: an INIT travels alone, and its tag is zero.
-        if kind == INIT and not (alone and position >= end and packet[4:8] == bytes(4)):
-            return False
-        alone = False
-    return True
-
-
-def _padded(length: int) -> int:
-    return length + -length % 4
+        if kind == INIT and not (len(chunks) == 1 and position >= end and packet[4:8] == bytes(4)):
+            return None
+    return chunks
 
 
 def _parameters_fit(body: bytes, each: Callable[[int, bytes], bool] = lambda _kind, _value: True) -> bool:
@@ -81,7 +107,7 @@ def _parameters_fit(body: bytes, each: Callable[[int, bytes], bool] = lambda _ki
         kind, length = unpack_from("!HH", body, position)
         if length < 4 or position + length > len(body) or not each(kind, body[position + 4 : position + length]):
             return False
-        position += _padded(length)
+        position += length + -length % 4
     return True
 
 
@@ -95,7 +121,7 @@ def _sack_fits(body: bytes) -> bool:
     gap_count, duplicate_count = unpack_from("!HH", body, 8)
     if len(body) != 12 + 4 * (gap_count + duplicate_count):
         return False
-    # Ascending and apart, or a few hundred of them would describe millions of numbers to walk.
+    # Ascending and apart, or what follows could not go through them once, in order.
     last = 0
     for position in range(12, 12 + 4 * gap_count, 4):
         first_gap, last_gap = unpack_from("!HH", body, position)
@@ -115,7 +141,6 @@ def _reset_fits(kind: int, value: bytes) -> bool:
 
 # A kind of chunk that is not here carries nothing anybody behind us reads.
 _CHECKS: dict[int, Callable[[bytes], bool]] = {
-    DATA: lambda body: len(body) >= 13,
     INIT: _init_fits,
     INIT_ACK: _init_fits,
     SACK: _sack_fits,
@@ -129,71 +154,169 @@ _CHECKS: dict[int, Callable[[bytes], bool]] = {
 }
 
 
-class Inbox:
-    """What arrived on the one ordered stream: whole messages come out in order, each once, and what
-    waits for them to be whole never passes the window."""
+class Meter:
+    """How much a peer may make us do: `rate` units a second, one second's worth at once, and no more."""
 
-    def __init__(self, *, last_tsn: int, message_limit_bytes: int) -> None:
-        self.last_tsn = last_tsn
-        self._message_limit_bytes = message_limit_bytes
-        self._ahead: dict[int, tuple[int, bytes]] = {}
-        self._ahead_bytes = 0
-        self._parts: list[bytes] = []
-        self._parts_bytes = 0
-        self._past_window_bytes = 0
+    def __init__(self, rate: int = RATE_CHUNKS) -> None:
+        self._rate = rate
+        self._left = float(rate)
+        self._filled_at: float | None = None
+
+    def spend(self, units: int, *, now: float) -> None:
+        """Raises `Violation` when the peer has used up what it had."""
+        if self._filled_at is not None:
+            self._left = min(self._rate, self._left + (now - self._filled_at) * self._rate)
+        self._filled_at = now
+        self._left -= units
+        if self._left < 0:
+            raise Violation("flooded", f"more than {self._rate} chunks a second, for too long")
+
+
+class Inbox:
+    """What arrived on the two lanes, and when that must be acknowledged. A packet is handed up once, as
+    soon as it is whole, whatever is missing before it."""
+
+    def __init__(self, *, last_tsn: int) -> None:
+        # Counted on past 2³² here; the wire carries the low 32 bits.
+        self._last = last_tsn
+        # Runs of numbers beyond the first missing one, ascending and apart.
+        self._firsts: list[int] = []
+        self._lasts: list[int] = []
+        self._pieces: dict[int, tuple[int, int, bytes]] = {}
+        self._past_window = 0
+        self._is_news = False
+        self._is_urgent = False
+        self._packets = 0
+        self._due_at: float | None = None
 
     @property
-    def room_bytes(self) -> int:
-        """What fits now: the window to advertise."""
-        return max(0, WINDOW_BYTES - self._ahead_bytes - self._parts_bytes)
+    def last_tsn(self) -> int:
+        """The number up to which nothing is missing."""
+        return self._last % _TSN_MODULO
 
-    def take(self, *, tsn: int, stream: int, protocol: int, flags: int, body: bytes) -> list[bytes]:
-        """One DATA chunk in, the messages it completes out; raises `Violation`."""
-        if stream != 0 or protocol != BINARY or flags & UNORDERED:
-            raise Violation("protocol", "data outside the one ordered binary channel")
-        distance = (tsn - self.last_tsn - 1) % _TSN_MODULO
-        if distance >= _TSN_MODULO // 2 or tsn in self._ahead:
-            return []
-        if distance == 0:
-            self._past_window_bytes = 0
-            messages = self._advance(tsn, flags, body)
-            while (following := (self.last_tsn + 1) % _TSN_MODULO) in self._ahead:
-                flags, body = self._ahead.pop(following)
-                self._ahead_bytes -= len(body)
-                messages += self._advance(following, flags, body)
-            return messages
-        if distance >= WINDOW_CHUNKS or self._ahead_bytes + len(body) > WINDOW_BYTES:
-            self._past_window_bytes += len(body) + _CHUNK_COST_BYTES
-            if self._past_window_bytes > FLOOD_BYTES:
-                raise Violation("flooded", "data far past the window, again and again")
-            return []
-        self._ahead[tsn] = (flags, body)
-        self._ahead_bytes += len(body)
-        return []
+    def take(self, *, tsn: int, stream: int, protocol: int, flags: int, body: bytes) -> tuple[Lane, bytes] | None:
+        """One DATA chunk: the packet it makes whole, if any, and its lane; raises `Violation`."""
+        if stream > Lane.BULK or protocol != BINARY or not flags & UNORDERED:
+            raise Violation("protocol", "data outside the two unordered binary channels")
+        if len(body) > PACKET_LIMIT_BYTES:
+            raise Violation("protocol", "a packet is longer than agreed")
+        self._is_news = True
+        if flags & AT_ONCE:  # RFC 7053
+            self._is_urgent = True
+        is_whole = flags & WHOLE == WHOLE
+        distance = (tsn - self._last) % _TSN_MODULO
+        if distance == 1:
+            self._advance(self._last + 1)
+        elif distance == 0 or distance >= _TSN_MODULO // 2:
+            self._is_urgent = True
+            return None
+        elif distance > WINDOW_CHUNKS or not (is_whole or len(self._pieces) < HELD_LIMIT):
+            self._refuse()
+            return None
+        elif not self._note(self._last + distance):
+            self._is_urgent = True
+            return None
+        if is_whole:
+            return _LANES[stream], body
+        packet = self._join(tsn, flags, stream, body)
+        return None if packet is None else (_LANES[stream], packet)
+
+    def skip(self, tsn: int) -> None:
+        """A FORWARD-TSN chunk (RFC 3758 §3.6): nothing up to `tsn` will come again; raises `Violation`."""
+        self._is_news = self._is_urgent = True
+        distance = (tsn - self._last) % _TSN_MODULO
+        if distance >= _TSN_MODULO // 2:
+            return
+        # An honest sender never has more than our window under way.
+        if distance > WINDOW_CHUNKS:
+            raise Violation("protocol", "told to skip more than can be under way")
+        self._advance(self._last + distance)
+        # A fast packet with a piece skipped will never be whole; a bulk one only lacks what comes later.
+        for each in [each for each, (_, stream, _) in self._pieces.items() if stream == Lane.FAST]:
+            if (tsn - each) % _TSN_MODULO < _TSN_MODULO // 2:
+                del self._pieces[each]
+
+    def packet_ended(self, *, now: float) -> None:
+        """All chunks of a packet have been taken: decides when to acknowledge (RFC 9260 §6.2)."""
+        if not self._is_news:
+            return
+        self._is_news = False
+        self._packets += 1
+        if self._is_urgent or self._firsts or self._packets >= _PACKETS_PER_ACK:
+            self._due_at = now
+        elif self._due_at is None:
+            self._due_at = now + ACK_DELAY_S
+
+    def next_timer(self) -> float | None:
+        """When an acknowledgement is due; None when nothing new arrived."""
+        return self._due_at
+
+    def acknowledgement(self) -> bytes:
+        """The SACK chunk (RFC 9260 §3.3.4) of this moment; it counts as sent."""
+        self._is_urgent = False
+        self._packets = 0
+        self._due_at = None
+        gaps = self.gaps()
+        length = 16 + 4 * len(gaps)
+        head = pack("!BBHLLHH", SACK, 0, length, self.last_tsn, ADVERTISED_BYTES, len(gaps), 0)
+        return head + b"".join(pack("!HH", first, last) for first, last in gaps) if gaps else head
 
     def gaps(self) -> list[tuple[int, int]]:
-        """The runs held beyond the first missing number, as distances from the last in order (RFC 9260 §3.3.4)."""
-        runs: list[tuple[int, int]] = []
-        for distance in sorted((tsn - self.last_tsn) % _TSN_MODULO for tsn in self._ahead):
-            if runs and runs[-1][1] + 1 == distance:
-                runs[-1] = (runs[-1][0], distance)
-            elif len(runs) == GAPS_LIMIT:
-                break
-            else:
-                runs.append((distance, distance))
-        return runs
+        """The runs beyond the first missing number, as distances from the last in order."""
+        runs = zip(self._firsts[:GAPS_LIMIT], self._lasts, strict=False)
+        return [(first - self._last, last - self._last) for first, last in runs]
 
-    def _advance(self, tsn: int, flags: int, body: bytes) -> list[bytes]:
-        self.last_tsn = tsn
-        if bool(flags & FIRST_FRAGMENT) == bool(self._parts):
-            raise Violation("protocol", "a message's fragments are out of place")
-        self._parts.append(body)
-        self._parts_bytes += len(body)
-        if self._parts_bytes > self._message_limit_bytes:
-            raise Violation("protocol", "a message is longer than agreed")
-        if not flags & LAST_FRAGMENT:
-            return []
-        message = b"".join(self._parts)
-        self._parts.clear()
-        self._parts_bytes = 0
-        return [message]
+    def _refuse(self) -> None:
+        self._is_urgent = True
+        self._past_window += 1
+        if self._past_window > FLOOD_CHUNKS:
+            raise Violation("flooded", "data far past the window, again and again")
+
+    def _join(self, tsn: int, flags: int, stream: int, body: bytes) -> bytes | None:
+        """The packet a piece completes (RFC 9260 §6.9: its pieces are numbered in a row)."""
+        if len(self._pieces) >= 2 * HELD_LIMIT:
+            raise Violation("flooded", "pieces that never make a packet")
+        pieces = self._pieces
+        pieces[tsn] = flags, stream, body
+        first = last = tsn
+        while not pieces[first][0] & FIRST_FRAGMENT:
+            first = (first - 1) % _TSN_MODULO
+            if first not in pieces:
+                return None
+        while not pieces[last][0] & LAST_FRAGMENT:
+            last = (last + 1) % _TSN_MODULO
+            if last not in pieces:
+                return None
+        row = [pieces.pop((first + each) % _TSN_MODULO) for each in range((last - first) % _TSN_MODULO + 1)]
+        packet = b"".join(each[2] for each in row)
+        if len(packet) > PACKET_LIMIT_BYTES or any(each[1] != stream for each in row):
+            raise Violation("protocol", "pieces do not fit together")
+        return packet
+
+    def _advance(self, number: int) -> None:
+        self._past_window = 0
+        firsts, lasts = self._firsts, self._lasts
+        reached = bisect_right(firsts, number + 1)
+        if reached:
+            number = max(number, lasts[reached - 1])
+            del firsts[:reached], lasts[:reached]
+        self._last = number
+
+    def _note(self, number: int) -> bool:
+        firsts, lasts = self._firsts, self._lasts
+        at = bisect_right(firsts, number)
+        if at and number <= lasts[at - 1]:
+            return False
+        joins_before = at > 0 and lasts[at - 1] == number - 1
+        joins_after = at < len(firsts) and firsts[at] == number + 1
+        if joins_before and joins_after:
+            lasts[at - 1] = lasts.pop(at)
+            del firsts[at]
+        elif joins_before:
+            lasts[at - 1] = number
+        elif joins_after:
+            firsts[at] = number
+        else:
+            firsts.insert(at, number)
+            lasts.insert(at, number)
+        return True

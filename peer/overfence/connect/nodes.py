@@ -18,6 +18,7 @@ from overfence_signalling import (
     Accepted,
     BadFrame,
     Card,
+    CardGet,
     Changes,
     ClientFrame,
     ClientHello,
@@ -41,6 +42,14 @@ from .backoff import Backoff
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10.0
+CLOSE_TIMEOUT_S = 1.0
+# A network that was there a moment ago mostly comes back soon, and nothing tells: so it is knocked at quickly, for a
+# while. A host that answers "nobody here" is left alone by the usual back-off at once.
+KNOCK_TIMEOUT_S = 1.5
+KNOCK_AGAIN_S = 0.3
+KNOCK_FOR_S = 60.0
+# What a server takes to answer anything, when there is reason to doubt the network.
+PROBE_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 20.0
 # Presence and mail heal faster the sooner we are back, and a node serves a returning crowd spread over this.
 FIRST_RETRY_S = 0.25
@@ -100,6 +109,8 @@ class NodeClient:
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
         self._ref = 0
         self._hurry = asyncio.Event()
+        self._listening: asyncio.Timeout | None = None
+        self._seen_at = -math.inf
 
     @property
     def is_connected(self) -> bool:
@@ -108,21 +119,33 @@ class NodeClient:
 
     async def run(self, clock_s: Callable[[], float]) -> None:
         """Connect, listen, and come back after every loss, until cancelled."""
-        trace = aiohttp.TraceConfig()
-        trace.on_request_redirect.append(_refuse_redirect)
-        async with aiohttp.ClientSession(trace_configs=[trace]) as session:
-            while True:
-                why = await self._once(session, clock_s)
-                wait_s = self._backoff.next_s()
-                self._listener.disconnected(self, why, wait_s)
-                self._hurry.clear()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(wait_s):
-                        await self._hurry.wait()
+        loop = asyncio.get_running_loop()
+        while True:
+            is_near = loop.time() - self._seen_at < KNOCK_FOR_S
+            error = await self._once(clock_s, KNOCK_TIMEOUT_S if is_near else CONNECT_TIMEOUT_S)
+            knocks = is_near and isinstance(error, TimeoutError)
+            wait_s = KNOCK_AGAIN_S if knocks else self._backoff.next_s()
+            self._listener.disconnected(self, _words(error), wait_s)
+            self._hurry.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._hurry.wait()
 
     def hurry(self) -> None:
         """Don't wait out the back-off: somebody wants something now."""
         self._hurry.set()
+
+    async def probe(self) -> None:
+        """There is reason to doubt the network: leave a connection on which nothing is answered, and come back."""
+        listening = self._listening
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                await self.ask(lambda ref: CardGet(ref=ref, mailbox=bytes(16)))
+        except NodeRefused:
+            return
+        except (Unreachable, TimeoutError):
+            if listening is not None and listening is self._listening:
+                listening.reschedule(asyncio.get_running_loop().time())
 
     async def ask(self, make: Callable[[int], ClientFrame]) -> Answer:
         """Say ``make(ref)`` and return its answer. Raises `Unreachable` or `NodeRefused`."""
@@ -153,36 +176,48 @@ class NodeClient:
                 async with asyncio.timeout(ANSWER_TIMEOUT_S):
                     await self._socket.send_bytes(encode(frame))
 
-    async def _once(self, session: aiohttp.ClientSession, clock_s: Callable[[], float]) -> str:
-        try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                socket = await session.ws_connect(
-                    self.url.rstrip("/") + SOCKET_PATH,
-                    protocols=(SUBPROTOCOL,),
-                    max_msg_size=FRAME_LIMIT_BYTES,
-                    heartbeat=20,
-                    compress=0,
-                )
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError, BadNode) as error:
-            return _words(error)
+    async def _once(self, clock_s: Callable[[], float], knock_s: float) -> Exception:
+        """Connect and listen until it ends; why it did."""
         loop = asyncio.get_running_loop()
-        steady_at = loop.time() + STEADY_S
+        trace = aiohttp.TraceConfig()
+        trace.on_request_redirect.append(_refuse_redirect)
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=knock_s)
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                await self._greet(socket, clock_s)
-            self._socket = socket
-            self._listener.connected(self)
-            return await self._listen(socket)
-        except (aiohttp.ClientError, ConnectionError, TimeoutError, BadNode, BadFrame) as error:
-            return _words(error)
-        finally:
-            if loop.time() >= steady_at:
-                self._backoff.succeeded()
-            self._socket = None
-            for answer in self._waiting.values():
-                if not answer.done():
-                    answer.set_exception(Unreachable(f"the connection to {self.url} broke"))
-            await socket.close()
+            async with aiohttp.ClientSession(trace_configs=[trace], timeout=limits) as session:
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    socket = await session.ws_connect(
+                        self.url.rstrip("/") + SOCKET_PATH,
+                        protocols=(SUBPROTOCOL,),
+                        max_msg_size=FRAME_LIMIT_BYTES,
+                        heartbeat=20,
+                        compress=0,
+                        timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_TIMEOUT_S),
+                    )
+                steady_at = loop.time() + STEADY_S
+                try:
+                    async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                        await self._greet(socket, clock_s)
+                    self._socket = socket
+                    self._listener.connected(self)
+                    async with asyncio.timeout(None) as self._listening:
+                        await self._listen(socket)
+                finally:
+                    self._left(steady_at)
+                    await socket.close()
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError, BadNode, BadFrame) as error:
+            return error
+        return ConnectionResetError("the connection closed")
+
+    def _left(self, steady_at: float) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= steady_at:
+            self._backoff.succeeded()
+        if self._socket is not None:
+            self._seen_at = now
+        self._socket = self._listening = None
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(Unreachable(f"the connection to {self.url} broke"))
 
     async def _greet(self, socket: aiohttp.ClientWebSocketResponse, clock_s: Callable[[], float]) -> None:
         nonce = self._random(32)
@@ -196,7 +231,7 @@ class NodeClient:
         self.durable = frame.durable
         self.clock_off_s = round(frame.unix_s - clock_s())
 
-    async def _listen(self, socket: aiohttp.ClientWebSocketResponse) -> str:
+    async def _listen(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         while True:
             # While what it sent before waits for our disk, it is not read: the node keeps the rest.
             await self._listener.room(self)
@@ -209,9 +244,9 @@ class NodeClient:
                 case Fenced():
                     self._listener.fenced(self, frame.mailbox)
                 case Error(ref=None):
-                    return f"the server said: {_printable(f'{frame.code} {frame.text}')}"
+                    raise BadNode(f"the server said: {_printable(f'{frame.code} {frame.text}')}")
                 case NodeHello():
-                    return "the server greeted twice"
+                    raise BadNode("the server greeted twice")
                 case _:
                     if isinstance(frame, Snapshot):
                         self._listener.snapshot(self, frame)

@@ -17,9 +17,9 @@ from .errors import BadSdp
 TEXT_LIMIT_BYTES = 16 * 1024
 CANDIDATE_LIMIT = 32
 
-# One kind byte in front of the longest message a link carries.
-MESSAGE_LIMIT_BYTES = 65_536
-CHANNEL_LIMIT_BYTES = MESSAGE_LIMIT_BYTES + 1
+# A packet is one SCTP chunk that fits one datagram of 1,200 bytes, whatever is around it: unreliable
+# messages of more than one chunk are lost in bulk.
+PACKET_LIMIT_BYTES = 1160
 SCTP_PORT = 5000
 
 Kind = Literal["offer", "answer"]
@@ -95,7 +95,7 @@ class Description:
     fingerprint: str
     setup: Setup
     candidates: tuple[Candidate, ...]
-    max_message_bytes: int = CHANNEL_LIMIT_BYTES
+    max_message_bytes: int = PACKET_LIMIT_BYTES
 
     def __str__(self) -> str:
         lines = [
@@ -205,8 +205,8 @@ def _channel(values: dict[str, str]) -> int:
     if values.get("sctp-port", str(SCTP_PORT)) != str(SCTP_PORT):
         raise BadSdp(f"the SCTP port must be {SCTP_PORT}")
     size = _number(values.get("max-message-size", ""), "max-message-size", 0, 2**32 - 1)
-    if 0 < size < CHANNEL_LIMIT_BYTES:
-        raise BadSdp(f"the other side takes less than {CHANNEL_LIMIT_BYTES} bytes a message")
+    if 0 < size < PACKET_LIMIT_BYTES:
+        raise BadSdp(f"the other side takes less than {PACKET_LIMIT_BYTES} bytes a message")
     return size
 
 

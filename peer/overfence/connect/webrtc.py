@@ -1,4 +1,4 @@
-"""A link: the direct path to one device, one per call (§5). Nothing about chat, nothing about order across links."""
+"""A link: the direct path to one device, one per call (§5). Nothing about chat, order, or who is still there."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import assert_never
+
+from overfence_reliability import Lane
 
 from .association import Association, Hooks, Security
 from .errors import LinkClosed, LinkEnd, LinkFailed, MessageTooLong, OutOfTurn, Reason
-from .heartbeat import Beat, Heartbeat, Kind
 from .ice import Path, read_ice_servers
-from .sdp import MESSAGE_LIMIT_BYTES, Description
+from .sdp import PACKET_LIMIT_BYTES, Description
 from .sdp import Kind as SdpKind
 
 __all__ = ["CandidatePair", "Link", "LinkConfig", "LinkEnd"]
@@ -22,10 +22,6 @@ logger = logging.getLogger(__name__)
 
 # A goodbye to a TURN server that is gone must not hold up the next call.
 CLOSE_LIMIT_S = 1.0
-
-# Pings answered at most this often, so a peer that asks without ever acknowledging cannot fill
-# our queue with answers. An honest one asks once a second.
-PONG_EVERY_S = 0.25
 
 
 @dataclass(frozen=True)
@@ -75,27 +71,31 @@ _NEXT = {
 
 
 class Link:
-    """One direct path to one device: opens once, carries whole messages in order, ends once.
+    """One direct path to one device: opens once, carries packets of 1 to 1,160 bytes on two lanes, ends once.
 
-    `received` gets each message, `ended` gets the one end (also that of our own `close`); both are
-    called on the loop. Call `close` when done, whatever happened before.
+    A bulk packet arrives, once, as long as the link lives; a fast one at most once; neither in order.
+    `received` gets each, `ended` the one end (also that of our own `close`), `roomy` is told when there
+    is more room for bulk; all are called on the loop. Whether the other side is still there is for the
+    caller to find out. Call `close` when done, whatever happened before.
     """
 
     def __init__(
-        self, config: LinkConfig, *, received: Callable[[bytes], None], ended: Callable[[LinkEnd], None]
+        self,
+        config: LinkConfig,
+        *,
+        received: Callable[[Lane, bytes], None],
+        ended: Callable[[LinkEnd], None],
+        roomy: Callable[[], None],
     ) -> None:
         self._servers = read_ice_servers(config.ice_servers)
         self._relay_only = config.relay_only
         self._received = received
         self._ended = ended
+        self._roomy = roomy
         self._state = _State.NEW
         self._end: LinkEnd | None = None
         self._pair: CandidatePair | None = None
-        self._heartbeat = Heartbeat()
-        self._ponged_at = float("-inf")
-        self._timer: asyncio.TimerHandle | None = None
         self._settled = asyncio.Event()
-        self._moved = asyncio.Event()
         self._gathering: asyncio.Task[None] | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._releasing: asyncio.Task[None] | None = None
@@ -134,28 +134,23 @@ class Link:
         if self._end is not None:
             raise LinkFailed(self._end)
 
-    def send(self, data: bytes) -> None:
-        """Send one message of at most 65,536 bytes. Raises `LinkClosed`, `MessageTooLong`. `room` is the brake."""
-        if len(data) > MESSAGE_LIMIT_BYTES:
-            raise MessageTooLong(len(data), MESSAGE_LIMIT_BYTES)
-        if self._state is not _State.OPEN:
-            raise LinkClosed(self._end)
-        self._post(Kind.DATA, data)
+    def post(self, lane: Lane, packet: bytes) -> None:
+        """Send a packet of 1 to 1,160 bytes. Raises `LinkClosed`, `MessageTooLong`.
 
-    @property
-    def unacknowledged_bytes(self) -> int:
-        """What the other device's transport has not confirmed to have; 0 once the link is over."""
-        if self._association is None or self._end is not None:
+        A fast one leaves before this returns: pacing is the caller's. A bulk one past `room_bytes` waits.
+        """
+        if len(packet) > PACKET_LIMIT_BYTES:
+            raise MessageTooLong(len(packet), PACKET_LIMIT_BYTES)
+        if self._state is not _State.OPEN or self._association is None:
+            raise LinkClosed(self._end)
+        if packet:  # SCTP knows no empty packets, and they would say nothing
+            self._association.post(lane, packet)
+
+    def room_bytes(self, lane: Lane) -> int:
+        """How much would leave right now instead of waiting; 0 while the link is not open."""
+        if self._state is not _State.OPEN or self._association is None:
             return 0
-        return self._association.unacknowledged_bytes
-
-    async def room(self, limit_bytes: int) -> None:
-        """Return once at most `limit_bytes` are unacknowledged; raises `LinkClosed`."""
-        while self._state is _State.OPEN and self.unacknowledged_bytes > limit_bytes:
-            self._moved.clear()
-            await self._moved.wait()
-        if self._state is not _State.OPEN:
-            raise LinkClosed(self._end)
+        return self._association.room_bytes(lane)
 
     @property
     def pair(self) -> CandidatePair | None:
@@ -190,10 +185,9 @@ class Link:
         self._association = Association(
             security,
             Hooks(
-                heard=self._heard,
                 established=self._established,
                 arrived=self._arrived,
-                acknowledged=self._moved.set,
+                roomy=lambda: self._tell(self._roomy),
                 lost=self._finish,
             ),
         )
@@ -243,61 +237,22 @@ class Link:
             self._pair = CandidatePair(
                 local.type, remote.type, local.transport, (local.host, local.port), (remote.host, remote.port)
             )
-        self._heard()
-        self._arm()
         self._settled.set()
 
-    # While open. The kind byte is all there is of frames: `_post` and `_arrived` are the seam.
+    # While open.
 
-    def _post(self, kind: Kind, body: bytes = b"") -> None:
-        if self._association is None:
-            raise LinkClosed(self._end)
-        self._association.post(bytes((kind,)) + body)
+    def _arrived(self, lane: Lane, packet: bytes) -> None:
+        self._tell(lambda: self._received(lane, packet))
 
-    def _arrived(self, message: bytes) -> None:
+    def _tell(self, owner: Callable[[], None]) -> None:
         if self._state is not _State.OPEN:
             return
-        match message[0]:
-            case Kind.DATA:
-                try:
-                    self._received(message[1:])
-                except Exception:
-                    logger.exception("the receiver of a link raised; the link is closed")
-                    self._finish("failed", "the receiver raised")
-            case Kind.PING:
-                now = asyncio.get_running_loop().time()
-                if now - self._ponged_at >= PONG_EVERY_S:
-                    self._ponged_at = now
-                    self._post(Kind.PONG)
-            case Kind.PONG:
-                pass
-            case unknown:
-                self._finish("protocol", f"a message of unknown kind {unknown}")
-
-    def _heard(self) -> None:
-        # Any packet of an open link counts, so a ping stuck behind a long queue kills nobody.
-        self._heartbeat.heard(now=asyncio.get_running_loop().time())
-
-    def _arm(self) -> None:
-        due_at = self._heartbeat.next_timer()
-        if due_at is not None:
-            self._timer = asyncio.get_running_loop().call_at(due_at, self._beat)
-
-    def _beat(self) -> None:
-        if self._state is not _State.OPEN:
-            return
-        beat = self._heartbeat.poll(now=asyncio.get_running_loop().time())
-        match beat:
-            case None:
-                pass
-            case Beat.PING:
-                self._post(Kind.PING)
-            case Beat.DEAD:
-                self._finish("silent", "nothing was heard for too long")
-                return
-            case _:
-                assert_never(beat)
-        self._arm()
+        try:
+            owner()
+        except Exception:
+            # Inside the stack it would end this link without a word.
+            logger.exception("the owner of a link raised; the link is closed")
+            self._finish("failed", "the owner of the link raised")
 
     # Ending.
 
@@ -306,10 +261,7 @@ class Link:
             return
         self._end = LinkEnd(reason, detail)
         self._state = _State.ENDED
-        if self._timer is not None:
-            self._timer.cancel()
         self._settled.set()
-        self._moved.set()
         loop = asyncio.get_running_loop()
         # Not from here: we may be deep inside the stack that the callback would close.
         loop.call_soon(self._ended, self._end)

@@ -7,7 +7,7 @@ import logging
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from overfence_signalling import Ack, Item, Items
@@ -36,9 +36,10 @@ STORAGE_RETRY_S = 1.0
 
 
 @dataclass(frozen=True)
-class _ByLink:
+class _ByLine:
     dsk: bytes
     message: bytes
+    release: Callable[[], None]
 
     @property
     def source(self) -> bytes:
@@ -65,7 +66,7 @@ class _ByMail:
         return len(self.item.envelope) + OVERHEAD_BYTES
 
 
-_Arrived = _ByLink | _ByMail
+_Arrived = _ByLine | _ByMail
 _Acks = list[tuple[NodeClient, Ack]]
 
 
@@ -87,7 +88,7 @@ class Arrivals:
     ) -> None:
         self._store = store
         self._me = me
-        self._direct = direct  # the devices a link is open to
+        self._direct = direct  # the devices a line is up to
         self._act = act
         self._acknowledge = acknowledge
         self._trouble = trouble
@@ -98,13 +99,17 @@ class Arrivals:
         self._taken = asyncio.Event()
         self._answered_at: dict[bytes, float] = {}
 
-    def by_link(self, dsk: bytes, message: bytes) -> bool:
-        """One message from a device's link; False where too much waits already, and this was left."""
-        return self._put([_ByLink(dsk, message)], dsk)
+    def by_line(self, dsk: bytes, message: bytes, release: Callable[[], None]) -> None:
+        """One message from a device's line, whose own window bounds what waits here until `release`."""
+        self._put([_ByLine(dsk, message, release)], dsk)
 
     def by_mail(self, node: NodeClient, items: Items) -> bool:
         """Items from a node; False where too much waits already, and these were left."""
-        return self._put([_ByMail(node, items.mailbox, items.epoch, item) for item in items.items], node.url)
+        arrived = [_ByMail(node, items.mailbox, items.epoch, item) for item in items.items]
+        if self._queued.get(node.url, 0) + sum(one.size_bytes for one in arrived) > QUEUE_LIMIT_BYTES:
+            return False
+        self._put(arrived, node.url)
+        return True
 
     async def room(self, node: NodeClient) -> None:
         """Return once no more than half of what may wait of that node does."""
@@ -120,21 +125,30 @@ class Arrivals:
             if not batch:
                 self._arrived.clear()
                 continue
+            taken = batch
             try:
-                await self._take_in(batch)
+                outcome, taken = await self._take_in(batch)
+                await self._act(outcome)
             except Exception:
                 # The way in must stay open, whatever one batch brought.
                 logger.exception("acting on what arrived failed")
+            finally:
+                self._forget(taken)
 
-    def _put(self, arrived: list[_Arrived], source: bytes | str) -> bool:
-        queued = self._queued.get(source, 0) + sum(one.size_bytes for one in arrived)
-        if queued > QUEUE_LIMIT_BYTES:
-            return False
+    def _put(self, arrived: Sequence[_Arrived], source: bytes | str) -> None:
         if arrived:
-            self._queued[source] = queued
+            self._queued[source] = self._queued.get(source, 0) + sum(one.size_bytes for one in arrived)
             self._queues.setdefault(source, deque()).extend(arrived)
             self._arrived.set()
-        return True
+
+    def _forget(self, taken: list[_Arrived]) -> None:
+        for arrived in taken:
+            self._queued[arrived.source] -= arrived.size_bytes
+            if not self._queued[arrived.source]:
+                del self._queued[arrived.source]
+            if isinstance(arrived, _ByLine):
+                arrived.release()
+        self._taken.set()
 
     def _next(self) -> list[_Arrived]:
         batch: list[_Arrived] = []
@@ -146,7 +160,8 @@ class Arrivals:
                 self._queues[source] = queue
         return batch
 
-    async def _take_in(self, batch: list[_Arrived]) -> None:
+    async def _take_in(self, batch: list[_Arrived]) -> tuple[Outcome, list[_Arrived]]:
+        """What the first of a batch led to, durable, and which those were; the others wait again."""
         direct = self._direct()
         while True:
             try:
@@ -156,21 +171,16 @@ class Arrivals:
                 # Nothing is acknowledged, so nothing is lost; the sender keeps it until the disk is well.
                 self._trouble(f"what arrives cannot be stored: {error}")
                 await asyncio.sleep(STORAGE_RETRY_S)
-        for arrived in batch[:taken]:
-            self._queued[arrived.source] -= arrived.size_bytes
-            if not self._queued[arrived.source]:
-                del self._queued[arrived.source]
         for arrived in reversed(batch[taken:]):
             # Back to the head of its queue, and that to the head of all: its turn was not used.
             queue = self._queues.pop(arrived.source, deque())
             queue.appendleft(arrived)
             self._queues = {arrived.source: queue, **self._queues}
-        self._taken.set()
         now = time.monotonic()
         self._answered_at.update((dsk, now) for dsk in outcome.duplicates & outcome.owed.keys())
         for node, ack in acks:
             self._acknowledge(node, ack)
-        await self._act(outcome)
+        return outcome, batch[:taken]
 
     def _take(
         self, tx: sqlite3.Connection, batch: list[_Arrived], direct: frozenset[bytes]
@@ -182,7 +192,7 @@ class Arrivals:
         taken = 0
         for arrived in batch:
             match arrived:
-                case _ByLink(dsk, message):
+                case _ByLine(dsk, message):
                     _apart(tx, outcome, _taking_message(tx, self._me, dsk, message))
                 case _ByMail(node, mailbox):
                     ack = self._take_item(tx, arrived, outcome)

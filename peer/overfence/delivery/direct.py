@@ -1,16 +1,20 @@
-"""The direct link to one device: called, answered, watched, replaced (docs/protocol.md §5)."""
+"""The direct way to one device: a lasting line over links that are called, answered, watched, replaced (§5, §7)."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any, assert_never
+from dataclasses import dataclass
+from typing import Any, Protocol, assert_never
+
+from overfence_reliability import Lane
 
 from ..connect.backoff import Backoff
-from ..connect.call import CALL_TIMEOUT_S, Action, Call, Event, State
+from ..connect.call import CALL_TIMEOUT_S, Action, Call, Event
 from ..connect.errors import BadSdp, LinkClosed, LinkEnd, LinkFailed, OutOfTurn
-from ..connect.webrtc import Link, LinkConfig
+from ..connect.line import Line, News
+from ..connect.webrtc import CandidatePair, Link, LinkConfig
 from .payload import Ring, Sdp
 
 logger = logging.getLogger(__name__)
@@ -19,42 +23,63 @@ FIRST_RECALL_S = 1.0
 LAST_RECALL_S = 60.0
 
 
-class Direct:
-    """At most one link to one device at a time; a dead one is followed by a fresh one while the device is in sight.
+class Listener(Protocol):
+    """Who hears what comes of it; called on the loop."""
 
-    `say` delivers a call's item by mailbox, now or never, and tells which. `received` and `changed` are
-    called on the loop.
+    def arrived(self, dsk: bytes, message: bytes, release: Callable[[], None]) -> None:
+        """A message came; `release` is to be called once it is taken in, and makes room for more."""
+
+    def line_changed(self, dsk: bytes, why: str) -> None:
+        """The line went up or down."""
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What all direct ways of one device share: whom to ask for help, where chance comes from, who runs tasks."""
+
+    config: LinkConfig
+    random: Callable[[int], bytes]
+    jitter: Callable[[], float]
+    spawn: Callable[[Coroutine[Any, Any, None]], object]
+    listener: Listener
+
+
+class Direct:
+    """Keeps the line to one device up while the device is in sight: a dead link is followed by a fresh one.
+
+    A link that fell silent is kept until another has opened, or it is heard again: whichever comes first.
+    `say` delivers a call's item by mailbox, now or never, and tells which.
     """
 
     def __init__(
         self,
         dsk: bytes,
+        around: Circumstances,
         *,
         offers: bool,
-        config: LinkConfig,
-        random: Callable[[int], bytes],
-        jitter: Callable[[], float],
-        spawn: Callable[[Coroutine[Any, Any, None]], object],
         say: Callable[[Sdp | Ring], Coroutine[Any, Any, bool]],
-        received: Callable[[bytes], None],
-        changed: Callable[[str], None],
     ) -> None:
         self.dsk = dsk
-        self._call = Call(offers=offers, backoff=Backoff(first_s=FIRST_RECALL_S, last_s=LAST_RECALL_S, jitter=jitter))
-        self._config = config
-        self._random = random
-        self._spawn = spawn
+        self._around = around
         self._say = say
-        self._received = received
-        self._changed = changed
+        self._call = Call(
+            offers=offers, backoff=Backoff(first_s=FIRST_RECALL_S, last_s=LAST_RECALL_S, jitter=around.jitter)
+        )
+        self._line = self._fresh_line()
         self._link: Link | None = None
+        self._next: Link | None = None
         self._call_id = b""
         self._timer: asyncio.TimerHandle | None = None
 
     @property
-    def link(self) -> Link | None:
-        """The link, when it is open."""
-        return self._link if self._call.state is State.OPEN else None
+    def line(self) -> Line | None:
+        """The line, while it is up."""
+        return self._line if self._line.is_up else None
+
+    @property
+    def pair(self) -> CandidatePair | None:
+        """How the link in use goes."""
+        return self._link.pair if self._link is not None else None
 
     def present(self, here: bool) -> None:
         """The device came into a topic of ours, or went."""
@@ -66,39 +91,39 @@ class Direct:
             self._take(Event.RANG)
         elif item.kind == "offer":
             self._take(Event.OFFERED, item)
-        elif item.call == self._call_id and self._link is not None:
-            self._spawn(self._accept(self._link, item.text))
+        elif item.call == self._call_id and self._next is not None:
+            self._around.spawn(self._accept(self._next, item.text))
 
     async def drop(self) -> None:
-        """End the link that is there; another follows."""
-        if self._link is not None:
-            await self._link.close()
+        """End the links that are there; another follows."""
+        for link in (self._link, self._next):
+            if link is not None:
+                await link.close()
 
     async def close(self) -> None:
-        """End the link, for good."""
+        """End it for good."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._link is not None:
-            await self._link.close()
+        self._line.close()
+        await self.drop()
+
+    # ── the call ──────────────────────────────────────────────────────────────────────────────────
 
     def _take(self, event: Event, offer: Sdp | None = None) -> None:
-        was_open = self.link is not None
         action = self._call.take(event, now=asyncio.get_running_loop().time())
         self._arm()
-        if was_open and self.link is None:
-            self._changed("a new call" if action is not None else "the link ended")
         match action:
             case None:
                 pass
             case Action.OFFER:
-                self._spawn(self._offer(self._fresh(self._random(8))))
+                self._around.spawn(self._offer(self._fresh(self._around.random(8))))
             case Action.ANSWER:
                 if offer is not None:
-                    self._spawn(self._answer(self._fresh(offer.call), offer))
+                    self._around.spawn(self._answer(self._fresh(offer.call), offer))
             case Action.RING:
-                self._spawn(self._ring())
+                self._around.spawn(self._ring())
             case Action.DROP:
-                self._drop()
+                self._drop_next()
             case _:
                 assert_never(action)
 
@@ -111,24 +136,83 @@ class Direct:
             self._timer = asyncio.get_running_loop().call_at(due_at, self._take, Event.TIMER)
 
     def _fresh(self, call_id: bytes) -> Link:
-        self._drop()
+        self._drop_next()
         self._call_id = call_id
 
-        def ended(end: LinkEnd) -> None:
-            # An older link's end is no news: it was dropped for this one.
-            if self._link is link:
-                self._link = None
-                logger.info("a link ended: %s", end)
-                self._take(Event.FAILED)
+        def received(lane: Lane, packet: bytes) -> None:
+            # The other side may have seen it open before us.
+            self._use(link)
+            if self._line.carries(link):
+                self._line.arrived(lane, packet)
 
-        link = Link(self._config, received=self._received, ended=ended)
-        self._link = link
+        def roomy() -> None:
+            if self._line.carries(link):
+                self._line.roomy()
+
+        link = Link(self._around.config, received=received, ended=lambda end: self._ended(link, end), roomy=roomy)
+        self._next = link
         return link
 
-    def _drop(self) -> None:
-        link, self._link = self._link, None
+    def _use(self, link: Link) -> None:
+        """The link that was called is open: the line goes on over it."""
+        if self._next is not link:
+            return
+        before, self._link, self._next = self._link, link, None
+        self._line.attach(link)
+        self._take(Event.OPENED)
+        if before is not None:
+            self._around.spawn(before.close())
+
+    def _ended(self, link: Link, end: LinkEnd) -> None:
+        if self._next is link:
+            self._next = None
+            logger.info("a call ended: %s", end)
+            if self._link is None:
+                self._take(Event.FAILED)
+        elif self._link is link:
+            self._link = None
+            logger.info("a link ended: %s", end)
+            self._line.detach()
+            self._take(Event.FAILED)
+            self._around.listener.line_changed(self.dsk, str(end.reason))
+
+    def _drop_next(self) -> None:
+        link, self._next = self._next, None
         if link is not None:
-            self._spawn(link.close())
+            self._around.spawn(link.close())
+
+    # ── the line ──────────────────────────────────────────────────────────────────────────────────
+
+    def _fresh_line(self) -> Line:
+        def received(message: bytes, release: Callable[[], None]) -> None:
+            self._around.listener.arrived(self.dsk, message, release)
+
+        def happened(news: News) -> None:
+            if self._line is line:
+                self._heed(news)
+
+        line = Line(self._around.random(8), received=received, happened=happened)
+        return line
+
+    def _heed(self, news: News) -> None:
+        match news:
+            case News.BEGUN | News.RESUMED:
+                self._around.listener.line_changed(self.dsk, "connected")
+            case News.SILENT:
+                self._take(Event.SILENT)
+                self._around.listener.line_changed(self.dsk, "silent")
+            case News.HEARD:
+                self._take(Event.HEARD)
+                self._around.listener.line_changed(self.dsk, "connected")
+            case News.BROKEN:
+                # What it had not confirmed, sync sends again by the next one.
+                self._line = self._fresh_line()
+                if self._link is not None:
+                    self._around.spawn(self._link.close())
+            case _:
+                assert_never(news)
+
+    # ── its steps ─────────────────────────────────────────────────────────────────────────────────
 
     async def _ring(self) -> None:
         # One that gets lost is followed by another.
@@ -161,6 +245,4 @@ class Direct:
 
     async def _open(self, link: Link) -> None:
         await link.opened(CALL_TIMEOUT_S)
-        if self._link is link:
-            self._take(Event.OPENED)
-            self._changed("connected")
+        self._use(link)

@@ -16,7 +16,8 @@ from overfence_reliability import Run
 from overfence_signalling import Accepted, Ack, Changes, Items, Put, Snapshot
 
 from ..connect.backoff import Backoff
-from ..connect.errors import LinkClosed, MessageTooLong
+from ..connect.errors import LinkClosed
+from ..connect.line import BufferFull
 from ..connect.nodes import BadNode, NodeClient
 from ..connect.webrtc import LinkConfig
 from ..errors import StorageFailed, Unreachable
@@ -26,7 +27,7 @@ from ..history.store import Store
 from ..sealing import seal_envelope
 from . import incoming, outgoing, places
 from .arrivals import Arrivals
-from .direct import Direct
+from .direct import Circumstances, Direct
 from .incoming import Outcome
 from .me import Me
 from .news import ContactMoved, Happening, Heard, NodeMoved, Published, Told, Trouble
@@ -67,7 +68,7 @@ class Exchange:
     def __init__(self, store: Store, me: Me, config: LinkConfig, publish: Callable[[Happening], None]) -> None:
         self._store = store
         self._me = me
-        self._config = config
+        self._around = Circumstances(config, me.random, random.SystemRandom().random, self._spawn, self)
         self._publish = publish
         self._presence = Presence(me, self._presence_changed)
         self._postmen: dict[str, Postman] = {}
@@ -133,16 +134,18 @@ class Exchange:
         return people.contacts(tx), people.devices(tx), self._wanted(tx)
 
     def _wanted(self, tx: sqlite3.Connection) -> list[Place]:
-        return places.wanted(tx, self._me, own_only=self._config.relay_only)
+        return places.wanted(tx, self._me, own_only=self._around.config.relay_only)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
         if self._tasks is not None:
+            living = _outlive(work)
             # While it ends, a task group takes no more.
             with suppress(RuntimeError):
-                task = self._tasks.create_task(_outlive(work))
+                task = self._tasks.create_task(living)
                 # One that is cancelled before its first step would leave its work unawaited.
                 task.add_done_callback(lambda _: work.close())
                 return task
+            living.close()
         work.close()
         return None
 
@@ -191,18 +194,8 @@ class Exchange:
             known.contact = row.contact
             return
         dsk = row.dsk
-        direct = Direct(
-            dsk,
-            offers=self._me.dsk < dsk,
-            config=self._config,
-            random=self._me.random,
-            jitter=random.SystemRandom().random,
-            spawn=self._spawn,
-            say=lambda item: self._say(dsk, item),
-            received=lambda message: self._arrived_by_link(dsk, message),
-            changed=lambda why: self._link_changed(dsk, why),
-        )
-        pump = Pump(dsk, self._store, self._me, link=lambda: direct.link, posted=self._wake_postman)
+        direct = Direct(dsk, self._around, offers=self._me.dsk < dsk, say=lambda item: self._say(dsk, item))
+        pump = Pump(dsk, self._store, self._me, line=lambda: direct.line, posted=self._wake_postman)
         again = Backoff(first_s=OFFER_AGAIN_FIRST_S, last_s=OFFER_AGAIN_LAST_S, jitter=random.SystemRandom().random)
         offers: Pace[Sdp | Ring] = Pace(CALL_EVERY_S, direct.heard)
         self._devices[dsk] = _Device(row.contact, pump, direct, again, offers)
@@ -303,15 +296,18 @@ class Exchange:
             device.direct.present(here)
             self._tell_contact(device.contact)
 
-    def _link_changed(self, dsk: bytes, why: str) -> None:
+    def line_changed(self, dsk: bytes, why: str) -> None:
         device = self._devices[dsk]
         device.why = why
-        if device.direct.link is not None:
+        if device.direct.line is not None:
             device.why = ""
-            device.pump.link_opened()
+            device.pump.line_opened()
             self._spawn(self._send_have(dsk))
         else:
             device.pump.lost()
+            for postman in self._postmen.values():
+                # What silenced the line may have silenced the server too: the sooner that is known, the better.
+                self._spawn(postman.node.probe())
         self._tell_contact(device.contact)
 
     def _wake_postman(self, url: str) -> None:
@@ -323,16 +319,16 @@ class Exchange:
         if row is None:
             return
         devices = [device for device in self._devices.values() if device.contact == number]
-        links = [device.direct.link for device in devices]
-        pair = next(((link.pair.local_type, link.pair.remote_type) for link in links if link and link.pair), None)
+        lines = [device.direct for device in devices if device.direct.line is not None]
+        pair = next(((way.pair.local_type, way.pair.remote_type) for way in lines if way.pair), None)
         online = any(
             self._presence.is_here(number, dsk) for dsk, device in self._devices.items() if device.contact == number
         )
         reached = any(postman.node.is_connected for postman in self._postmen.values())
-        path = "direct" if any(links) else "mailbox" if reached else "offline"
+        path = "direct" if lines else "mailbox" if reached else "offline"
         broken = next((device.why for device in devices if device.why), "")
-        detail = "connected" if any(links) else broken if online else "not here now"
-        self._publish(ContactMoved(row, online or any(map(bool, links)), path, detail, pair))
+        detail = "connected" if lines else broken if online else "not here now"
+        self._publish(ContactMoved(row, online or bool(lines), path, detail, pair))
 
     async def _say(self, dsk: bytes, item: Sdp | Ring) -> bool:
         """A call's item, for the moment only: to the device's mailbox if its owner is there, never stored (§5).
@@ -372,16 +368,15 @@ class Exchange:
 
     # ── the one way in ────────────────────────────────────────────────────────────────────────────
 
-    def _arrived_by_link(self, dsk: bytes, message: bytes) -> None:
-        if not self._arrivals.by_link(dsk, message):
-            self._spawn(self._devices[dsk].direct.drop())
+    def arrived(self, dsk: bytes, message: bytes, release: Callable[[], None]) -> None:
+        self._arrivals.by_line(dsk, message, release)
 
     def _acknowledge(self, node: NodeClient, ack: Ack) -> None:
         if node.url in self._postmen:
             self._postmen[node.url].acknowledge(ack)
 
     def _open_links(self) -> frozenset[bytes]:
-        return frozenset(dsk for dsk, device in self._devices.items() if device.direct.link is not None)
+        return frozenset(dsk for dsk, device in self._devices.items() if device.direct.line is not None)
 
     def _trouble(self, text: str) -> None:
         self._publish(Trouble(text))
@@ -430,11 +425,11 @@ class Exchange:
     def _send(self, outcome: Outcome) -> None:
         for dsk, message in outcome.to_link:
             device = self._devices.get(dsk)
-            link = device.direct.link if device else None
-            if link is not None:
-                # A have that is lost with its link is made anew from the database when it is next owed.
-                with suppress(LinkClosed, MessageTooLong):
-                    link.send(message)
+            line = device.direct.line if device else None
+            if line is not None:
+                # A have that is lost with its line is made anew from the database when it is next owed.
+                with suppress(LinkClosed, BufferFull):
+                    line.send(message, urgent=True)
 
 
 async def _outlive(work: Coroutine[Any, Any, None]) -> None:

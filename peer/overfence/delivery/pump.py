@@ -10,7 +10,7 @@ from contextlib import suppress
 from overfence_reliability import Run
 
 from ..connect.errors import LinkClosed
-from ..connect.webrtc import Link
+from ..connect.line import BufferFull, Line
 from ..errors import StorageFailed
 from ..history.store import Store
 from . import outgoing
@@ -19,9 +19,9 @@ from .sync import Progress
 
 logger = logging.getLogger(__name__)
 
-# What may be unconfirmed by a link's transport before we seal more: keeps what a dead link loses small.
-LINK_ROOM_BYTES = 128 * 1024
-# After a link opened, the other side's have is awaited this long before sending by what was known before.
+# What may be unconfirmed on the line before we seal more: keeps small what is said twice when it goes down.
+LINE_ROOM_BYTES = 128 * 1024
+# After a line went up, the other side's have is awaited this long before sending by what was known before.
 FIRST_HAVE_S = 1.0
 STORAGE_RETRY_S = 1.0
 
@@ -30,18 +30,18 @@ class Pump:
     """One device's supply of my log: batch after batch for as long as it lacks something and a path takes it."""
 
     def __init__(
-        self, dsk: bytes, store: Store, me: Me, *, link: Callable[[], Link | None], posted: Callable[[str], None]
+        self, dsk: bytes, store: Store, me: Me, *, line: Callable[[], Line | None], posted: Callable[[str], None]
     ) -> None:
         self.dsk = dsk
         self._store = store
         self._me = me
-        self._link = link
+        self._line = line
         self._posted = posted
         self._wake = asyncio.Event()
         self._wake.set()
         self._progress: Progress | None = None
         self._have_awaited_until: float | None = None
-        self._fresh_link = False
+        self._fresh_line = False
 
     def wake(self) -> None:
         """My log has grown, or a path, session or address is new."""
@@ -54,16 +54,16 @@ class Pump:
             self._progress.told(run, now=_now())
         self.wake()
 
-    def link_opened(self) -> None:
-        """What it holds is about to be said on the link; until then nothing is sent twice."""
+    def line_opened(self) -> None:
+        """What it holds is about to be said on the line; until then nothing is sent twice."""
         self._have_awaited_until = _now() + FIRST_HAVE_S
-        self._fresh_link = True
+        self._fresh_line = True
         self.wake()
 
     def lost(self) -> None:
         """What was on its way by the link, or lapsed in a mailbox, is to be offered again."""
         self._have_awaited_until = None
-        self._fresh_link = False
+        self._fresh_line = False
         self._progress = None
         self.wake()
 
@@ -78,9 +78,9 @@ class Pump:
             try:
                 while await self._send_next():
                     pass
-            except LinkClosed:
+            except (LinkClosed, BufferFull):
                 self._progress = None
-                # The link's end is on its way to us; its news wakes us again.
+                # The line's end is on its way to us; its news wakes us again.
             except StorageFailed as error:
                 logger.error("sealing waits: %s", error)
                 asyncio.get_running_loop().call_later(STORAGE_RETRY_S, self._wake.set)
@@ -95,28 +95,28 @@ class Pump:
             if now < self._have_awaited_until:
                 return False
             self._have_awaited_until = None
-        link = self._link()
-        if link is not None:
-            await link.room(LINK_ROOM_BYTES)
+        line = self._line()
+        if line is not None:
+            await line.room(LINE_ROOM_BYTES)
         progress = self._progress
         if progress is None:
             progress = await self._store.write(lambda tx: outgoing.load_progress(tx, self._me, self.dsk))
             self._progress = progress
             if progress is None:
                 return False
-        if link is not None and self._fresh_link:
+        if line is not None and self._fresh_line:
             # What waits in a mailbox goes by the link too: the server may be down, and twice does no harm.
-            self._fresh_link = False
+            self._fresh_line = False
             progress.lost_path()
         progress.poll(now=now)
         sealed = await self._store.write(
-            lambda tx: outgoing.seal_next(tx, self._me, self.dsk, progress, direct=link is not None)
+            lambda tx: outgoing.seal_next(tx, self._me, self.dsk, progress, direct=line is not None)
         )
         if sealed is None:
             return False
-        progress.send(sealed.last, now=_now(), again=link is not None)
-        if link is not None:
-            link.send(sealed.message)
+        progress.send(sealed.last, now=_now(), again=line is not None)
+        if line is not None:
+            line.send(sealed.message)
         elif sealed.node is not None:
             self._posted(sealed.node)
         return True

@@ -16,6 +16,7 @@ from overfence.connect.errors import LinkEnd, Reason
 from overfence.connect.ice import Path
 from overfence.connect.sdp import Description
 from overfence.connect.webrtc import Link, LinkConfig
+from overfence_reliability import Lane
 
 PATIENCE_S = 10.0
 
@@ -25,12 +26,19 @@ class Side:
 
     def __init__(self, config: LinkConfig | None = None) -> None:
         self.heard: list[bytes] = []
+        self.lanes: list[Lane] = []
         self.ends: list[LinkEnd] = []
         self.over = asyncio.Event()
+        self.roomy = asyncio.Event()
         self._arrived = asyncio.Event()
-        self.link = Link(config or LinkConfig(), received=self._receive, ended=self._end)
+        self.link = Link(config or LinkConfig(), received=self._receive, ended=self._end, roomy=self.roomy.set)
 
-    def _receive(self, data: bytes) -> None:
+    def say(self, *packets: bytes) -> None:
+        for packet in packets:
+            self.link.post(Lane.BULK, packet)
+
+    def _receive(self, lane: Lane, data: bytes) -> None:
+        self.lanes.append(lane)
         self.heard.append(data)
         self._arrived.set()
 
@@ -52,6 +60,15 @@ class Side:
         return end
 
 
+def channels(sctp: RTCSctpTransport, heard: list[bytes]) -> tuple[RTCDataChannel, RTCDataChannel]:
+    """The two lanes as somebody with plain aiortc opens them."""
+    fast = RTCDataChannel(sctp, RTCDataChannelParameters(negotiated=True, id=0, ordered=False, maxRetransmits=0))
+    bulk = RTCDataChannel(sctp, RTCDataChannelParameters(negotiated=True, id=1, ordered=False))
+    for channel in (fast, bulk):
+        channel.on("message", heard.append)
+    return fast, bulk
+
+
 class Stranger:
     """Somebody with plain aiortc and no manners, connected to one of our links."""
 
@@ -61,9 +78,7 @@ class Stranger:
         self.dtls = RTCDtlsTransport(cast(RTCIceTransport, self.path), [self.certificate])
         self.sctp = RTCSctpTransport(self.dtls)
         self.heard: list[bytes] = []
-        parameters = RTCDataChannelParameters(negotiated=True, id=0)
-        self.channel = RTCDataChannel(self.sctp, parameters)
-        self.channel.on("message", self.heard.append)
+        self.fast, self.bulk = channels(self.sctp, self.heard)
 
     async def answer(self, offer: str, *, fingerprint: str | None = None) -> str:
         theirs = Description.parse(offer, "offer")
@@ -92,8 +107,8 @@ class Stranger:
     async def inject(self, chunk: Chunk) -> None:
         await self.dtls._send_data(serialize_packet(5000, 5000, self.sctp._remote_verification_tag, chunk))
 
-    async def speak(self, protocol: int, data: bytes, stream: int = 0) -> None:
-        await self.sctp._send(stream, protocol, data)
+    async def speak(self, protocol: int, data: bytes, stream: int = 1, ordered: bool = False) -> None:
+        await self.sctp._send(stream, protocol, data, ordered=ordered)
 
     async def close(self) -> None:
         self._task.cancel()
@@ -119,6 +134,9 @@ class Wire:
     def _unregister_data_receiver(self, receiver: RTCSctpTransport) -> None:
         self.receiver = None
 
+    def transmit(self, packet: bytes) -> None:
+        self.sent.append(packet)
+
     async def _send_data(self, data: bytes) -> None:
         self.sent.append(data)
 
@@ -129,18 +147,18 @@ class Pair:
     def __init__(self) -> None:
         self.ends: list[tuple[Reason, str]] = []
         self.heard: list[bytes] = []
+        self.they_heard: list[bytes] = []
         self.opened = 0
         self.our_wire, self.their_wire = Wire("server"), Wire("client")
         hooks = Hooks(
-            heard=lambda: None,
             established=self._open,
-            arrived=self.heard.append,
-            acknowledged=lambda: None,
+            arrived=lambda _lane, packet: self.heard.append(packet),
+            roomy=lambda: None,
             lost=lambda reason, detail: self.ends.append((reason, detail)),
         )
         self.ours = Association(self.our_wire, hooks)  # type: ignore[arg-type]  # as much of DTLS as SCTP uses
         self.theirs = RTCSctpTransport(self.their_wire)  # type: ignore[arg-type]  # as above
-        self.channel = RTCDataChannel(self.theirs, RTCDataChannelParameters(negotiated=True, id=0))
+        self.fast, self.bulk = channels(self.theirs, self.they_heard)
         self.packets: list[bytes] = []
 
     def _open(self) -> None:

@@ -8,19 +8,27 @@ import sys
 
 from overfence.connect.sdp import Description
 from overfence.connect.webrtc import Link, LinkConfig
+from overfence_reliability import Lane
 
 PATIENCE_S = 10.0
 
 
 async def main(ice_servers: tuple[str, ...]) -> None:
     heard: asyncio.Queue[bytes] = asyncio.Queue()
-    ada = Link(LinkConfig(ice_servers=ice_servers), received=heard.put_nowait, ended=lambda end: None)
-    bob = Link(LinkConfig(), received=heard.put_nowait, ended=lambda end: None)
+    ada, bob = (
+        Link(
+            LinkConfig(ice_servers=servers),
+            received=lambda _lane, packet: heard.put_nowait(packet),
+            ended=lambda _end: None,
+            roomy=lambda: None,
+        )
+        for servers in (ice_servers, ())
+    )
     offer = await ada.offer()
     answer = await bob.answer(offer)
     await ada.accept(answer)
     await asyncio.gather(ada.opened(PATIENCE_S), bob.opened(PATIENCE_S))
-    ada.send(b"over the fence")
+    ada.post(Lane.BULK, b"over the fence")
     message = await asyncio.wait_for(heard.get(), PATIENCE_S)
     told = [*Description.parse(offer, "offer").candidates, *Description.parse(answer, "answer").candidates]
     await asyncio.gather(ada.close(), bob.close())

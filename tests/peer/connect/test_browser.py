@@ -1,4 +1,4 @@
-"""A real browser reads what we write and talks on the same channel, whoever offers."""
+"""A real browser reads what we write and talks on the same two channels, whoever offers."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ from typing import Any
 
 import aiohttp
 import pytest
+from overfence_reliability import Lane
 
 from .conftest import PATIENCE_S, Side
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.requires("chromium")
 
-# The browser's side of a link: gather fully, answer pings, echo data.
+# The browser's side of a link: open the two lanes, gather fully, echo on the lane it came by.
 PAGE = """
 globalThis.heard = [];
 globalThis.pc = new RTCPeerConnection({iceServers: []});
-globalThis.channel = pc.createDataChannel("overfence", {negotiated: true, id: 0});
-channel.binaryType = "arraybuffer";
-channel.onmessage = ({data}) => {
-  const bytes = new Uint8Array(data);
-  if (bytes[0] === 1) channel.send(new Uint8Array([2]));
-  if (bytes[0] === 0) { heard.push(bytes.length - 1); channel.send(bytes); }
-};
+globalThis.lanes = [
+  pc.createDataChannel("fast", {negotiated: true, id: 0, ordered: false, maxRetransmits: 0}),
+  pc.createDataChannel("bulk", {negotiated: true, id: 1, ordered: false}),
+];
+for (const lane of lanes) {
+  lane.binaryType = "arraybuffer";
+  lane.onmessage = ({data}) => { heard.push([lane.id, data.byteLength]); lane.send(data); };
+}
 globalThis.gathered = async (description) => {
   await pc.setLocalDescription(description);
   if (pc.iceGatheringState !== "complete")
@@ -91,10 +93,47 @@ async def talk(ada: Side, browser: Browser) -> None:
     if not await browser.run("pc.localDescription.sdp.includes('a=candidate')"):
         pytest.skip("this browser finds no address on a machine with only a loopback interface")
     await ada.link.opened(PATIENCE_S)
-    for size in (0, 1, 65_536):
-        ada.link.send(bytes(size))
-    assert [len(each) for each in await ada.hears(3)] == [0, 1, 65_536]
-    assert await browser.run("heard") == [0, 1, 65_536]
+    said = [(lane, size) for lane in Lane for size in (1, 1159, 1160)]
+    for lane, size in said:
+        ada.link.post(lane, bytes(size))
+    await ada.hears(6)
+    assert sorted(zip(ada.lanes, map(len, ada.heard), strict=True)) == said
+    assert sorted(map(tuple, await browser.run("heard"))) == said
+    await a_file_both_ways(ada, browser)
+    await losses_are_skipped(ada, browser)
+
+
+async def a_file_both_ways(ada: Side, browser: Browser) -> None:
+    """A thousand bulk packets, echoed: nothing lost, nothing twice."""
+    before = len(ada.heard)
+    said = [b"%04d" % number + bytes(1156) for number in range(1000)]
+    left = said[::-1]
+    while left:
+        ada.roomy.clear()
+        while left and ada.link.room_bytes(Lane.BULK) >= 1160:
+            ada.link.post(Lane.BULK, left.pop())
+        if left:
+            await asyncio.wait_for(ada.roomy.wait(), PATIENCE_S)
+    assert sorted((await ada.hears(before + 1000))[before:]) == said
+
+
+async def losses_are_skipped(ada: Side, browser: Browser) -> None:
+    """Fast packets that never left are skipped, and what comes after them is heard at once."""
+    association = ada.link._association
+    assert association is not None
+    security = association._security
+    before = len(ada.heard)
+    security.transmit, real = lambda packet: None, security.transmit  # type: ignore[method-assign]  # the lossy path
+    for _ in range(5):
+        ada.link.post(Lane.FAST, b"lost")
+    security.transmit = real  # type: ignore[method-assign]  # the path is back
+    for _ in range(20):
+        ada.link.post(Lane.FAST, b"kept")
+    assert (await ada.hears(before + 20))[before:] == [b"kept"] * 20
+    assert association._outbox is not None
+    async with asyncio.timeout(PATIENCE_S):
+        while association._outbox.next_timer() is not None:  # noqa: ASYNC110 - nothing announces that all is told
+            await asyncio.sleep(0.01)  # the browser's acknowledgements come when it likes
 
 
 @pytest.mark.timeout(90)
@@ -104,7 +143,7 @@ async def test_a_browser_answers_our_offer_and_says_goodbye(sides: Callable[...,
     script = f"pc.setRemoteDescription({offer}).then(() => pc.createAnswer()).then(gathered)"
     await ada.link.accept(await browser.run(script))
     await talk(ada, browser)
-    await browser.run("channel.close()")
+    await browser.run("lanes[1].close()")
     assert (await ada.ended(within_s=2.5)).reason == "remote"
 
 

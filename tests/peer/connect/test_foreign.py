@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 import aioice
 import aiortc.rtcsctptransport as foreign
 import pytest
-from aiortc import RTCConfiguration, RTCPeerConnection
+from aiortc import RTCCertificate, RTCConfiguration, RTCPeerConnection
 from aiortc.rtcdtlstransport import RTCDtlsTransport
+from aiortc.rtcicetransport import RTCIceTransport
 from aiortc.rtcsctptransport import RTCSctpTransport
 from overfence.connect.association import Association, Security
 from overfence.connect.ice import Path
@@ -29,7 +31,7 @@ async def test_a_foreign_connection_beside_ours_is_plain_aiortc(meet: Meet, monk
     await two.setRemoteDescription(one.localDescription)
     await two.setLocalDescription(await two.createAnswer())
     await one.setRemoteDescription(two.localDescription)
-    ada.link.send(b"ours")
+    ada.say(b"ours")
     assert await asyncio.wait_for(heard.get(), PATIENCE_S) == b"foreign"
     assert await bob.hears(1) == [b"ours"]
     assert (foreign.SCTP_RTO_MIN, foreign.SCTP_RTO_INITIAL, foreign.SCTP_RTO_MAX) == (1, 3.0, 60)
@@ -47,10 +49,9 @@ async def test_a_foreign_connection_beside_ours_is_plain_aiortc(meet: Meet, monk
         (
             Association,
             RTCSctpTransport,
-            "_handle_data _receive_chunk _receive_data_chunk _send_sack _receive_sack_chunk _send_chunk"
-            " _t3_start _t3_restart _update_rto _set_state",
+            "_handle_data _receive_chunk _send_chunk _set_state",
         ),
-        (Security, RTCDtlsTransport, "_setup_srtp _set_state"),
+        (Security, RTCDtlsTransport, "_recv_next _setup_srtp _set_state"),
         (Path, aioice.Connection, "get_component_candidates data_received request_received"),
     ],
 )
@@ -58,3 +59,15 @@ def test_what_we_override_is_still_called_that(ours: type, theirs: type, names: 
     for name in names.split():
         assert callable(vars(theirs)[name])
         assert vars(ours)[name] is not vars(theirs)[name]
+
+
+async def test_what_we_read_of_aiortc_is_still_called_that(meet: Meet) -> None:
+    path = Path(controlling=True, servers={}, relay_only=False)
+    plain = RTCSctpTransport(RTCDtlsTransport(cast(RTCIceTransport, path), [RTCCertificate.generateCertificate()]))
+    ours = "association_state last_received_tsn local_port local_tsn local_verification_tag"
+    theirs = "partial_reliability port verification_tag"
+    for name in ["_rto", *(f"_{each}" for each in ours.split()), *(f"_remote_{each}" for each in theirs.split())]:
+        assert hasattr(plain, name)
+    ada, _ = await meet()
+    assert ada.link._association is not None
+    assert ada.link._association._ssthresh > 0

@@ -1,4 +1,4 @@
-"""A link opens once, carries whole messages in order, ends once, and leaves nothing behind."""
+"""A link opens once, carries whole packets on two lanes, ends once, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 from overfence.connect.errors import BadIceServer, BadSdp, LinkClosed, LinkEnd, LinkFailed, MessageTooLong, OutOfTurn
 from overfence.connect.ice import read_ice_servers
 from overfence.connect.webrtc import Link, LinkConfig
+from overfence_reliability import Lane
 
 from .conftest import PATIENCE_S, Meet, Side
 
@@ -31,14 +32,32 @@ def open_sockets() -> int:
     return sum(name.startswith("socket:") for name in names)
 
 
-async def test_messages_of_any_size_arrive_whole_and_in_order(meet: Meet) -> None:
+@pytest.mark.parametrize("lane", Lane)
+async def test_packets_of_any_size_arrive_whole_on_their_lane(meet: Meet, lane: Lane) -> None:
     ada, bob = await meet()
-    said = [b"", b"x", bytes(range(256)) * 256, b"last"]
-    for message in said:
-        ada.link.send(message)
-    bob.link.send(b"and back")
-    assert await bob.hears(4) == said
+    said = [b"x", bytes(range(256)), bytes(1159), bytes(1160)]
+    for packet in said:
+        ada.link.post(lane, packet)
+    bob.link.post(lane, b"and back")
+    assert sorted(await bob.hears(4)) == sorted(said)
     assert await ada.hears(1) == [b"and back"]
+    assert {*ada.lanes, *bob.lanes} == {lane}
+
+
+async def test_an_empty_packet_says_nothing(meet: Meet) -> None:
+    ada, bob = await meet()
+    ada.say(b"", b"x")
+    assert await bob.hears(1) == [b"x"]
+
+
+async def test_a_fast_packet_leaves_before_post_returns_however_much_bulk_waits(meet: Meet) -> None:
+    ada, bob = await meet()
+    ada.say(*[bytes(1160)] * 500)
+    assert ada.link.room_bytes(Lane.BULK) == 0
+    ada.link.post(Lane.FAST, b"now")
+    await bob.hears(501)
+    assert bob.lanes.index(Lane.FAST) < 20
+    assert bob.heard[bob.lanes.index(Lane.FAST)] == b"now"
 
 
 async def test_the_pair_is_told_without_addresses(meet: Meet) -> None:
@@ -62,39 +81,38 @@ async def test_a_side_that_hides_its_addresses_is_found_by_its_own_checks(sides:
     assert bob.link.pair.remote_type == "prflx"
 
 
-async def test_unacknowledged_falls_to_zero_only_when_the_other_side_has_it(meet: Meet) -> None:
+async def test_a_file_fed_by_room_never_waits_inside_and_arrives_whole(meet: Meet) -> None:
     ada, bob = await meet()
-    for _ in range(30):
-        ada.link.send(bytes(10_000))
-    assert ada.link.unacknowledged_bytes == 30 * 10_001
-    await ada.link.room(100_000)
-    assert 0 < ada.link.unacknowledged_bytes <= 100_000
-    assert sum(map(len, bob.heard)) >= 300_000 - 100_000
-    async with asyncio.timeout(PATIENCE_S):
-        await ada.link.room(0)
-    assert (ada.link.unacknowledged_bytes, len(bob.heard)) == (0, 30)
+    left = [b"%05d" % number + bytes(1155) for number in range(3000)]
+    said = list(left)
+    while left:
+        ada.roomy.clear()
+        while left and ada.link.room_bytes(Lane.BULK) >= 1160:
+            ada.say(left.pop())
+            assert ada.link._association is not None and ada.link._association._outbox is not None
+            assert not ada.link._association._outbox._waiting
+        if left:
+            await asyncio.wait_for(ada.roomy.wait(), PATIENCE_S)
+    assert sorted(await bob.hears(3000)) == said
 
 
-async def test_waiting_for_room_ends_with_the_link(meet: Meet) -> None:
+async def test_room_ends_with_the_link(meet: Meet) -> None:
     ada, _ = await meet()
-    ada.link.send(bytes(60_000))
-    waiting = asyncio.create_task(ada.link.room(0))
-    await asyncio.sleep(0)
+    assert ada.link.room_bytes(Lane.BULK) >= 1160
+    assert ada.link.room_bytes(Lane.FAST) >= 1160
     await ada.link.close()
+    assert ada.link.room_bytes(Lane.BULK) == ada.link.room_bytes(Lane.FAST) == 0
     with pytest.raises(LinkClosed) as caught:
-        await waiting
+        ada.say(b"too late")
     assert caught.value.end == LinkEnd("closed")
-    with pytest.raises(LinkClosed):
-        ada.link.send(b"too late")
-    assert ada.link.unacknowledged_bytes == 0
 
 
-async def test_a_message_over_the_limit_is_refused_and_the_link_goes_on(meet: Meet) -> None:
+async def test_a_packet_over_the_limit_is_refused_and_the_link_goes_on(meet: Meet) -> None:
     ada, bob = await meet()
     with pytest.raises(MessageTooLong):
-        ada.link.send(bytes(65_537))
-    ada.link.send(bytes(65_536))
-    assert await bob.hears(1) == [bytes(65_536)]
+        ada.say(bytes(1161))
+    ada.say(bytes(1160))
+    assert await bob.hears(1) == [bytes(1160)]
 
 
 async def test_closing_is_told_once_to_each_side(meet: Meet) -> None:
@@ -110,7 +128,7 @@ async def test_after_the_end_no_task_and_no_socket_is_left(meet: Meet) -> None:
     before = open_sockets(), asyncio.all_tasks()
     ada, bob = await meet()
     assert open_sockets() > before[0]
-    ada.link.send(bytes(50_000))
+    ada.say(*[bytes(1160)] * 50)
     begun_s = time.monotonic()
     await asyncio.gather(ada.link.close(), bob.link.close())
     assert time.monotonic() - begun_s < 1.5
@@ -190,7 +208,7 @@ async def test_cancelling_a_close_does_not_stop_it(meet: Meet) -> None:
 async def test_each_step_is_taken_once(sides: Sides) -> None:
     ada = sides()
     with pytest.raises(LinkClosed) as caught:
-        ada.link.send(b"too early")
+        ada.say(b"too early")
     assert caught.value.end is None
     offer = await ada.link.offer()
     with pytest.raises(OutOfTurn):
@@ -206,14 +224,6 @@ async def test_a_bad_answer_leaves_the_offer_standing(sides: Sides) -> None:
         await ada.link.accept(re.sub(r"a=fingerprint.*\r\n", "", answer))
     await ada.link.accept(answer)
     await ada.link.opened(PATIENCE_S)
-
-
-async def test_an_idle_link_stays_open_past_the_silence_limit(meet: Meet) -> None:
-    ada, bob = await meet()
-    await asyncio.sleep(3.6)  # the heartbeat runs on the loop's own clock here; its rules have tests of their own
-    assert (ada.ends, bob.ends) == ([], [])
-    ada.link.send(b"still here")
-    assert await bob.hears(1) == [b"still here"]
 
 
 async def test_relay_only_without_a_relay_tells_no_address_at_all(sides: Sides) -> None:
@@ -232,7 +242,7 @@ def test_ice_servers_are_read_or_refused_without_their_secret() -> None:
     }
     for url in ("stun:", "http://x", "turn:host:1", "stun:u:hunter2@host", "turn:u:hunter2@host:99999"):
         with pytest.raises(BadIceServer) as caught:
-            Link(LinkConfig(ice_servers=(url,)), received=print, ended=print)
+            Link(LinkConfig(ice_servers=(url,)), received=print, ended=print, roomy=print)
         assert "hunter2" not in str(caught.value)
     assert "hunter2" not in repr(LinkConfig(ice_servers=("turn:u:hunter2@host",)))
 
@@ -248,7 +258,7 @@ async def test_connecting_is_quick(meet: Meet) -> None:
 
 
 def test_the_rest_of_the_package_does_not_import_aiortc() -> None:
-    names = "overfence.connect.errors, overfence.connect.sdp, overfence.connect.guard, overfence.connect.heartbeat"
+    names = "overfence.connect.errors, overfence.connect.sdp, overfence.connect.guard, overfence.connect.outbox"
     script = f"import sys, {names}; print([n for n in ('aiortc', 'aioice', 'av') if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"

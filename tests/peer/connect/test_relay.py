@@ -73,9 +73,9 @@ async def test_relayed_links_tell_only_the_relays_address(sides: Callable[..., S
         told = Description.parse(text, "offer" if kind == "offer" else "answer").candidates
         assert [each.kind for each in told] == ["relay"]
         assert "raddr 0.0.0.0" in text
-    for index in range(200):
-        ada.link.send(b"%d" % index)
-    assert await bob.hears(200) == [b"%d" % index for index in range(200)]
+    said = [b"%d" % index for index in range(200)]
+    ada.say(*said)
+    assert sorted(await bob.hears(200)) == sorted(said)
     assert ada.link.pair is not None
     assert (ada.link.pair.local_type, ada.link.pair.remote_type) == ("relay", "relay")
 

@@ -116,13 +116,16 @@ def said(home: Home, other: Home, text: str) -> bytes:
 async def test_a_flood_of_one_contact_holds_up_nobody_else(world: World) -> None:
     ada, bob, eve = world.homes
     desk, flood, message = Desk(ada), forged(eve, ada, 4900), said(bob, ada, "hello")
+    released: list[bytes] = []
     for _ in range(2000):
-        assert desk.arrivals.by_link(eve.me.dsk, flood)
-    assert desk.arrivals.by_link(bob.me.dsk, message)
+        desk.arrivals.by_line(eve.me.dsk, flood, lambda: released.append(eve.me.dsk))
+    desk.arrivals.by_line(bob.me.dsk, message, lambda: released.append(bob.me.dsk))
     async with desk.open():
-        await desk.taken(2)
+        await desk.taken(2000 // TAKE_LIMIT)
     heard = [entry.event.content() for outcome in desk.outcomes[:2] for _, entry in outcome.ordered]
     assert heard == [Text("hello")]
+    assert (len(released), released.count(bob.me.dsk)) == (2001, 1)
+    assert released.index(bob.me.dsk) < 2 * TAKE_LIMIT
 
 
 async def test_what_has_no_bytes_counts_all_the_same(world: World) -> None:

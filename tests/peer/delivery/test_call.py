@@ -221,12 +221,50 @@ def test_every_event_in_every_state_leaves_a_timer_or_a_reason_for_none(events: 
         action = call.take(event, now=now)
         assert (call.next_timer() is None) == (call.state in (State.AWAY, State.OPEN))
         if action in (Action.OFFER, Action.ANSWER):
-            assert call.state is State.CALLING
-            assert call.next_timer() == now + CALL_TIMEOUT_S
-        if event is Event.TIMER and call.state is State.WAITING:
+            assert call.state in (State.CALLING, State.DOUBTED)
+            if call.state is State.CALLING:
+                assert call.next_timer() == now + CALL_TIMEOUT_S
+        if event is Event.TIMER and call.state in (State.WAITING, State.DOUBTED):
             timer = call.next_timer()
             assert timer is not None
             assert timer > now, "a timer that is due again at once"
+
+
+def state(call: Call) -> State:
+    # Asked anew each time, which a type checker doesn't expect of an attribute.
+    return call.state
+
+
+@pytest.mark.parametrize("offers", [True, False])
+def test_a_silent_link_is_called_anew_ever_more_seldom_and_kept_when_it_is_heard_again(offers: bool) -> None:
+    call = Call(offers=offers, backoff=Backoff(first_s=FIRST_S, last_s=LAST_S, jitter=lambda: 0.0))
+    asks = Action.OFFER if offers else Action.RING
+    call.take(Event.APPEARED, now=0.0)
+    if offers:
+        call.take(Event.OPENED, now=0.1)
+    else:
+        call.take(Event.OFFERED, now=0.05)
+        call.take(Event.OPENED, now=0.1)
+    assert state(call) is State.OPEN
+    assert call.take(Event.SILENT, now=100.0) is asks
+    waits, now = [], 100.0
+    for _ in range(4):
+        due_at = call.next_timer()
+        assert due_at is not None
+        waits.append(due_at - now)
+        now = due_at
+        assert call.take(Event.TIMER, now=now) is asks
+        assert state(call) is State.DOUBTED
+    assert waits == [1.0, 2.0, 4.0, 8.0]
+    assert call.take(Event.HEARD, now=now + 1) is Action.DROP
+    assert state(call) is State.OPEN
+    assert call.next_timer() is None
+    assert call.take(Event.SILENT, now=now + 2) is asks
+    assert call.take(Event.OPENED, now=now + 3) is None, "another link took its place"
+    assert state(call) is State.OPEN
+    call.take(Event.SILENT, now=now + 4)
+    call.take(Event.FAILED, now=now + 5)
+    assert state(call) is State.WAITING
 
 
 def test_a_device_that_vanished_from_the_topic_keeps_its_link() -> None:
