@@ -387,6 +387,11 @@ class Exchange:
         self._send(outcome)
         for url in outcome.nodes:
             self._wake_postman(url)
+        # Ticks before anything is awaited: who asks the history meanwhile sees the same.
+        known = set(self._devices)
+        for dsk, run in outcome.told:
+            if dsk in known:
+                self._told(dsk, run)
         while outcome.contacts:
             # What is durable must be told, whatever the disk says meanwhile.
             try:
@@ -395,7 +400,8 @@ class Exchange:
             except StorageFailed:
                 await asyncio.sleep(STORAGE_RETRY_S)
         for dsk, run in outcome.told:
-            self._told(dsk, run)
+            if dsk not in known:
+                self._told(dsk, run)
         for dsk in outcome.lowered & self._devices.keys():
             self._devices[dsk].pump.lost()
         by_contact: dict[int, list[logbook.Entry]] = {}
