@@ -58,6 +58,10 @@ NAME_LIMIT = 64
 UNREAD_LIMIT = 10_000
 # The last moment a datetime can hold everywhere; a hostile clock must not make a message unreadable.
 LAST_TIME_MS = 253_370_764_800_000  # 9999-01-01
+HISTORY_LOST = (
+    "the history in this home is empty, though its identity was here before: contacts and messages are gone from this"
+    " device. Put back a copy of history.db, or exchange new invites with your contacts"
+)
 INVITE_LIFE_S = 7 * 24 * 3600
 _FACTS = ("profile", "addresses", "devices")
 
@@ -83,6 +87,8 @@ class Chat:
         self._listeners: dict[int | None, WeakSet[Feed[Message]]] = {}
         self._events: WeakSet[Feed[ChatEvent]] = WeakSet()
         self._awaited: dict[bytes, asyncio.Event] = {}
+        # What was to be told before anybody could listen.
+        self._missed: list[ChatEvent] = []
 
     @classmethod
     def open(
@@ -106,7 +112,8 @@ class Chat:
         self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
         name = None if self._name is None else checked_name(self._name)
         key_file = self.home / "identity"
-        if name is None and not key_file.exists():
+        was_here = key_file.exists()
+        if name is None and not was_here:
             raise NameNeeded("a new home needs a name: what others see you as")
         try:
             self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -115,6 +122,7 @@ class Chat:
         store = await Store.open(self.home / "history.db")
         try:
             identity, _ = await asyncio.to_thread(load_or_create, key_file, os.urandom)
+            is_new = await store.write(lambda tx: people.setting(tx, "device_list") is None)
             self._me = await store.write(lambda tx: _begin(tx, identity, name, self.server))
             rows, upto = await store.write(
                 lambda tx: (
@@ -125,6 +133,8 @@ class Chat:
         except BaseException:
             await store.close()
             raise
+        if was_here and is_new:
+            self._missed.append(Notice(HISTORY_LOST))
         for row in rows:
             self._contacts[row.id] = contact = Contact(row)
             contact._delivered_upto = upto[row.id]
@@ -259,6 +269,9 @@ class Chat:
         self._store()
         feed: Feed[ChatEvent] = Feed()
         self._events.add(feed)
+        for event in self._missed:
+            feed.tell(event)
+        self._missed.clear()
         return feed
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────────

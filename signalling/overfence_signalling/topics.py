@@ -70,7 +70,7 @@ class Topics:
 
     def enter(self, connection: int, topic: bytes, entry: bytes, *, ref: int) -> list[Snapshot] | Refused:
         """Put ``entry`` into ``topic``, or replace one's own there; the pages of who else is in it."""
-        mine = self._entered.setdefault(connection, {})
+        mine = self._entered.get(connection, {})
         here = self._topics.get(topic)
         member = mine.get(topic)
         if member is None:
@@ -84,6 +84,7 @@ class Topics:
             here = self._topics[topic] = _Topic()
         if member is None:
             member = mine[topic] = here.next_member
+            self._entered[connection] = mine
             here.next_member += 1
             here.members[member] = _Member(connection, joined=here.version + 1, told=0)
         self._change(topic, here, member)

@@ -314,3 +314,25 @@ async def ask_sized(writer: Writer, word: str, size_bytes: int) -> object:
     if isinstance(result, StorageFailed):
         raise result
     return result
+
+
+async def test_what_was_acknowledged_is_no_more_on_the_disk(tmp_path: Path) -> None:
+    """Whoever takes the disk finds what waits, and nothing that was fetched."""
+    store = await Store.open(tmp_path, NodeLimits())
+    try:
+        await follow(store)
+        envelopes = [bytes((number,)) * 900 for number in range(1, 200)]
+        for number, envelope in enumerate(envelopes):
+            await put(store, number.to_bytes(16, "big"), envelope)
+        for seq in range(1, 190):
+            await acknowledge(store, seq)
+        await store.sweep(unix_s=START_S, followed=[BOX])
+
+        def on_disk() -> list[int]:
+            raw = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+            return [number for number, envelope in enumerate(envelopes) if envelope[:100] in raw]
+
+        assert on_disk() == list(range(189, 199))
+    finally:
+        await store.close()
+    assert on_disk() == list(range(189, 199))

@@ -118,3 +118,12 @@ def test_members_are_numbered_per_topic_so_that_topics_cannot_be_matched() -> No
     entered(topics, 3, b"", second)
     (page,) = entered(topics, 4, b"", second)
     assert [one.member for one in page.entries] == [1]
+
+
+def test_who_was_refused_and_left_is_forgotten() -> None:
+    topics = Topics(NodeLimits(entries_per_topic=1))
+    topics.enter(0, bytes(32), b"x", ref=1)
+    for connection in range(1, 1000):
+        assert topics.enter(connection, bytes(32), b"y", ref=1) is Refused.TOPIC_FULL
+        topics.gone(connection)
+    assert len(topics._entered) == 1

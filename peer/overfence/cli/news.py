@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .lines import counted, span
-from .shown import shown
+from .shown import brief, shown
 
 if TYPE_CHECKING:
     from .. import Contact
+
+# A server's own words fill one line at most.
+DETAIL_LIMIT = 80
 
 STATES = {
     "waiting": "hasn't answered yet; you can write already, it will be there when they come",
@@ -34,7 +37,7 @@ def path(who: str, way: str, detail: str, pair: tuple[str, str] | None) -> str:
     """Which way messages take now."""
     if way == "direct":
         return f"connected straight to {who}{between(pair)}"
-    why = f" ({shown(detail)})" if detail else ""
+    why = f" ({brief(detail, DETAIL_LIMIT)})" if detail else ""
     if way == "mailbox":
         return f"no direct connection to {who}{why}: sealed messages go by the mailbox at the server"
     return f"no way to {who} right now{why}: what you write is kept, and goes out when there is one"
@@ -55,13 +58,16 @@ class Server:
 
     def change(self, url: str, connected: bool, detail: str, retry_in_s: float | None) -> str | None:
         """The line this change is worth, or None if it only says again what was said."""
+        # A contact's server is its own affair; what becomes of the contact is told as their way.
+        if self.url is not None and url != self.url:
+            return None
         before = (self.url, self.connected)
         self.url, self.connected, self.retry_in_s = url, connected, retry_in_s
         if before == (url, connected):
             return None
         if connected:
             return f"connected to the server {shown(url)}"
-        why = f" ({shown(detail)})" if detail else ""
+        why = f" ({brief(detail, DETAIL_LIMIT)})" if detail else ""
         retry = "trying again by itself" if retry_in_s is None else f"trying again in {span(retry_in_s)}"
         return f"no connection to the server {shown(url)}{why}; {retry}. What you type is kept and goes out later"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from .exits import Exit, Told
-from .shown import brief, shown_name
+from .shown import brief, shown_name, skeleton
 
 SHORT_ID = 6
 SUGGESTED = 8
@@ -30,9 +30,15 @@ Found = TypeVar("Found", bound=Person)
 def label(person: Person, everyone: Sequence[Person], own_name: str = "") -> str:
     """The person's name as shown; with the beginning of their id where the name alone could mean someone else."""
     name = shown_name(person.name)
-    taken = {shown_name(other.name).casefold() for other in everyone if other.id != person.id}
-    taken |= {shown_name(own_name).casefold(), "you"}
-    return f"{name} ({person.id[:SHORT_ID]})" if name.casefold() in taken else name
+    looks = skeleton(name)
+    alike = [other for other in everyone if other.id != person.id and skeleton(shown_name(other.name)) == looks]
+    if not alike and looks not in (skeleton(shown_name(own_name)), "you"):
+        return name
+    # Six letters can be searched for: as many as it takes to tell one from the other.
+    length = SHORT_ID
+    while length < len(person.id) and any(other.id[:length] == person.id[:length] for other in alike):
+        length += 1
+    return f"{name} ({person.id[:length]})"
 
 
 def find(typed: str, everyone: Sequence[Found], own_name: str = "") -> Found:

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
+from .wrapping import hanging
+
 if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
 
@@ -126,8 +128,10 @@ class TerminalScreen:
 
     def __init__(self) -> None:
         from prompt_toolkit import PromptSession
+        from prompt_toolkit.utils import get_cwidth
 
         self.prompt = "> "
+        self._width = get_cwidth
         self.status: Callable[[], str] = str
         self._colours = not os.environ.get("NO_COLOR")
         self._waiting: list[str] = []
@@ -141,7 +145,8 @@ class TerminalScreen:
         )
 
     def say(self, *parts: Part) -> None:
-        self._waiting.append("".join(self._coloured(part) for part in parts) + "\n")
+        columns = self._session.app.output.get_size().columns
+        self._waiting.append("".join(self._coloured(part) for part in hanging(parts, columns, self._width)) + "\n")
         if not self._session.app.is_running:
             self._write()
         elif self._writing is None or self._writing.done():

@@ -14,6 +14,13 @@ NAME_LIMIT = 40
 JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
 # Overrides, embeddings and isolates turn what follows around, "exe.txt" for "txt.exe"; marks steer it.
 TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# Letters by their category that show nothing, and selectors of how the one before is drawn: in a name they only
+# make two of a kind.
+UNSEEN = frozenset("\u034f\u115f\u1160\u2800\u3164\uffa0\ufff9\ufffa\ufffb")
+# What our own lines say with these, "You → Carol:", "Bob (k3x9ra):", no name may say; colons come in many forms.
+_PUNCTUATION = str.maketrans(
+    dict.fromkeys("→←↔⇒⇐➔➜➝➞⟶⟵✓✔│·:：︰﹕∶꞉ː", " ") | dict.fromkeys("(（⁽₍❨﴾﹙", "[") | dict.fromkeys(")）⁾₎❩﴿﹚", "]")  # noqa: RUF001
+)
 _LINE_ENDS = ("\r\n", "\r", "\n", "\v", "\f", "\x85", "\u2028", "\u2029")
 
 
@@ -33,11 +40,21 @@ def shown(text: str) -> str:
 
 def shown_name(name: str) -> str:
     """A name as one short word or a few: never empty, never wider than `NAME_LIMIT`, no spaces to hide behind."""
-    words = " ".join(shown(name).replace(NEWLINE, " ").split())
-    # "\u2800" and the Hangul fillers are letters by their category, and show nothing.
-    if not words.strip(JOINERS + "\u2800\u3164\uffa0\u115f\u1160 "):
+    line = shown(name).replace(NEWLINE, " ").translate(_PUNCTUATION)
+    words = " ".join("".join(" " if character in UNSEEN else character for character in line).split())
+    if not skeleton(words):
         return "(no name)"
     return words if len(words) <= NAME_LIMIT else words[: NAME_LIMIT - 1] + "…"
+
+
+def skeleton(name: str) -> str:
+    """What is left of a name as people tell names apart: no case, marks, joiners or spaces, one form of each letter."""
+    flat = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", name).casefold())
+    return "".join(
+        character
+        for character in flat
+        if unicodedata.category(character)[0] not in "MZC" and character not in UNSEEN and character not in JOINERS
+    )
 
 
 def brief(text: str, limit: int = 30) -> str:

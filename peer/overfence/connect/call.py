@@ -99,6 +99,8 @@ class Call:
         self._present = False
         self._due_at: float | None = None
         self._opened_at = float("-inf")
+        # Who calls comes from a server, which may show the same device coming and going: the wait goes on meanwhile.
+        self._again_at = float("-inf")
 
     def take(self, event: Event, *, now: float) -> Action | None:
         """What ``event`` calls for."""
@@ -107,33 +109,40 @@ class Call:
         step = self._table.get((self.state, event))
         if step is None:
             return None
+        if event is Event.APPEARED and self._offers and now < self._again_at:
+            step = (State.WAITING, None)
         before, (self.state, action) = self.state, step
         if event is Event.OPENED:
             self._opened_at = now
-        self._arm(before, event, now)
+        self._arm(before, now)
         return action
 
-    def _arm(self, before: State, event: Event, now: float) -> None:
+    def _arm(self, before: State, now: float) -> None:
         match self.state:
             case State.CALLING:
                 self._due_at = now + CALL_TIMEOUT_S
-            case State.WAITING if not self._present:
-                # Not in any topic: whoever comes back there is seen, or calls.
-                self.state, self._due_at = State.AWAY, None
             case State.WAITING:
-                # A link that breaks as soon as it opens is no success: then the back-off goes on growing.
-                lasted = before in (State.OPEN, State.DOUBTED) and now - self._opened_at >= STEADY_S
-                fresh = before is State.AWAY or lasted
-                if lasted:
-                    self._backoff.succeeded()
-                wait_s = RING_AFTER_S if fresh and not self._offers else self._backoff.next_s()
-                self._due_at = now + (0.0 if fresh and self._offers else wait_s)
+                self._due_at = self._wait(before, now)
+                if not self._present:
+                    # Not in any topic: whoever comes back there is seen, or calls.
+                    self.state, self._due_at = State.AWAY, None
             case State.DOUBTED:
                 if before is State.OPEN and now - self._opened_at >= STEADY_S:
                     self._backoff.succeeded()
                 self._due_at = now + self._backoff.next_s()
             case _:
                 self._due_at = None
+
+    def _wait(self, before: State, now: float) -> float:
+        # A link that breaks as soon as it opens is no success: then the back-off goes on growing.
+        lasted = before in (State.OPEN, State.DOUBTED) and now - self._opened_at >= STEADY_S
+        if lasted:
+            self._backoff.succeeded()
+        if lasted or before is State.AWAY:
+            self._again_at = max(self._again_at, now + (0.0 if self._offers else RING_AFTER_S))
+        else:
+            self._again_at = now + self._backoff.next_s()
+        return self._again_at
 
     def next_timer(self) -> float | None:
         """When `Event.TIMER` is due, in monotonic seconds."""

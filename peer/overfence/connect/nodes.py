@@ -58,6 +58,9 @@ RETRY_AFTER_LIMIT_S = 3600.0
 # A connection that lasted this long was a good one; one that breaks at once keeps its back-off growing.
 STEADY_S = 10.0
 
+# Of a server's own words: they may be long, and hold what a terminal obeys.
+WORDS_LIMIT = 120
+
 Answer = Opened | Accepted | Card | Done | Snapshot | Error
 
 
@@ -65,7 +68,7 @@ class NodeRefused(Unreachable):
     """The node answered with a refusal; `code` says which. What was to be said stays queued."""
 
     def __init__(self, error: Error) -> None:
-        super().__init__(f"the server refused: {error.code} {error.text}".strip())
+        super().__init__(f"the server refused: {_printable(f'{error.code} {error.text}')}")
         self.code = error.code
         after_s = error.retry_after_s
         known = after_s is not None and math.isfinite(after_s)
@@ -83,6 +86,7 @@ class Listener(Protocol):
     def connected(self, node: NodeClient) -> None: ...
     def disconnected(self, node: NodeClient, why: str, retry_in_s: float) -> None: ...
     def items(self, node: NodeClient, items: Items) -> None: ...
+    async def room(self, node: NodeClient) -> None: ...
     def snapshot(self, node: NodeClient, snapshot: Snapshot) -> None: ...
     def changes(self, node: NodeClient, changes: Changes) -> None: ...
     def fenced(self, node: NodeClient, mailbox: bytes) -> None: ...
@@ -220,7 +224,7 @@ class NodeClient:
         await socket.send_bytes(encode(ClientHello(version=VERSION, nonce=nonce)))
         frame = await self._receive(socket)
         if isinstance(frame, Error):
-            raise BadNode(f"the server refused: {frame.code} {frame.text}")
+            raise BadNode(f"the server refused: {_printable(f'{frame.code} {frame.text}')}")
         if not isinstance(frame, NodeHello) or not hello_is_genuine(frame, nonce=nonce):
             raise BadNode("what answers there is no Overfence server")
         self.id = node_id(frame.node)
@@ -229,6 +233,8 @@ class NodeClient:
 
     async def _listen(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         while True:
+            # While what it sent before waits for our disk, it is not read: the node keeps the rest.
+            await self._listener.room(self)
             frame = await self._receive(socket)
             match frame:
                 case Items():
@@ -238,7 +244,7 @@ class NodeClient:
                 case Fenced():
                     self._listener.fenced(self, frame.mailbox)
                 case Error(ref=None):
-                    raise BadNode(f"the server said: {frame.code} {frame.text}".strip())
+                    raise BadNode(f"the server said: {_printable(f'{frame.code} {frame.text}')}")
                 case NodeHello():
                     raise BadNode("the server greeted twice")
                 case _:
@@ -269,4 +275,9 @@ def _words(error: Exception) -> str:
         return "no answer in time"
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"cannot connect: {error.os_error.strerror or error}"
-    return str(error) or type(error).__name__
+    return _printable(str(error)) or type(error).__name__
+
+
+def _printable(words: str) -> str:
+    plain = "".join(character if character.isprintable() else " " for character in words[: 2 * WORDS_LIMIT]).strip()
+    return plain if len(plain) <= WORDS_LIMIT else plain[: WORDS_LIMIT - 1] + "…"

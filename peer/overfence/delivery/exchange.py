@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from overfence_reliability import Priority, Run
-from overfence_signalling import Accepted, Changes, Items, Put, Snapshot
+from overfence_signalling import Accepted, Ack, Changes, Items, Put, Snapshot
 
 from ..connect.backoff import Backoff
 from ..connect.errors import LinkClosed
@@ -21,18 +21,19 @@ from ..connect.line import BufferFull
 from ..connect.nodes import BadNode, NodeClient
 from ..connect.webrtc import LinkConfig
 from ..errors import StorageFailed, Unreachable
-from ..history import logbook, people, postbox
+from ..history import logbook, people
 from ..history.people import ContactRow, ContactState
 from ..history.store import Store
-from ..identity import Invite
 from ..sealing import seal_envelope
-from . import incoming, outgoing
+from . import incoming, outgoing, places
 from .arrivals import Arrivals
 from .direct import Circumstances, Direct
 from .incoming import Outcome
 from .me import Me
 from .news import ContactMoved, Happening, Heard, NodeMoved, Published, Told, Trouble
+from .pace import Pace
 from .payload import Ring, Sdp
+from .places import Newcomers, Place
 from .postman import Postman
 from .presence import Presence
 from .pump import Pump
@@ -44,8 +45,8 @@ STORAGE_RETRY_S = 1.0
 # What a mailbox took and its owner never confirmed is offered again: after a minute, doubling to a day (§6).
 OFFER_AGAIN_FIRST_S = 60.0
 OFFER_AGAIN_LAST_S = 24 * 3600.0
-# Nodes one peer connects to: what contacts name as theirs cannot make us open connections without end.
-NODES_LIMIT = 32
+# Each offer of a contact's makes us gather, bind sockets and make a certificate.
+CALL_EVERY_S = 1.0
 
 
 @dataclass
@@ -56,6 +57,7 @@ class _Device:
     pump: Pump
     direct: Direct
     again: Backoff
+    offers: Pace[Sdp | Ring]
     why: str = ""
     is_full: bool = False
 
@@ -73,7 +75,12 @@ class Exchange:
         self._errand_tasks: dict[str, list[asyncio.Task[None] | None]] = {}
         self._devices: dict[bytes, _Device] = {}
         self._contacts: dict[int, ContactRow] = {}
-        self._arrivals = Arrivals(store, me, direct=self._open_links, act=self._act, trouble=self._trouble)
+        self._told_of_another = False
+        self._newcomers = Newcomers()
+        self._looks_at: asyncio.TimerHandle | None = None
+        self._arrivals = Arrivals(
+            store, me, direct=self._open_links, act=self._act, acknowledge=self._acknowledge, trouble=self._trouble
+        )
         self._tasks: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -81,14 +88,16 @@ class Exchange:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                nodes = await self._store.write(self._known_nodes)
-                self._reach(nodes)
+                self._reach(await self._store.write(self._wanted))
                 await self.refresh()
                 self._spawn(self._arrivals.run())
                 self._spawn(self._follow_the_date())
         finally:
             self._tasks = None
+            if self._looks_at is not None:
+                self._looks_at.cancel()
             for device in self._devices.values():
+                device.offers.stop()
                 await device.direct.close()
 
     def wake(self, contact: int) -> None:
@@ -99,17 +108,14 @@ class Exchange:
 
     def errand(self, url: str) -> None:
         """Something new is to be done at a node."""
-        if self._me.server is not None:
-            self._reach({url})
         if url in self._postmen:
             self._postmen[url].wake()
             self._postmen[url].node.hurry()
 
     async def refresh(self, numbers: set[int] | None = None) -> None:
         """Look again at contacts (all, or these): who they are, which devices and nodes they have."""
-        rows, devices, nodes = await self._store.write(self._look)
-        self._let_go(set(self._postmen) - nodes)
-        self._reach(nodes)
+        rows, devices, wanted = await self._store.write(self._look)
+        self._reach(wanted)
         for device in devices:
             self._meet(device)
         for row in rows:
@@ -124,18 +130,11 @@ class Exchange:
 
     # ── starting things ───────────────────────────────────────────────────────────────────────────
 
-    def _known_nodes(self, tx: sqlite3.Connection) -> set[str]:
-        if self._me.server is None:
-            return set()  # offline is a choice: then nobody is connected to
-        nodes = {box.node for box in postbox.mailboxes(tx)}
-        nodes |= {url for (url,) in tx.execute("SELECT node FROM addresses UNION SELECT node FROM puts")}
-        for contact in people.contacts(tx):
-            if contact.state is ContactState.WAITING and contact.invite:
-                nodes.add(Invite.parse(contact.invite).node)
-        return nodes | {self._me.server}
+    def _look(self, tx: sqlite3.Connection) -> tuple[list[ContactRow], list[people.DeviceRow], list[Place]]:
+        return people.contacts(tx), people.devices(tx), self._wanted(tx)
 
-    def _look(self, tx: sqlite3.Connection) -> tuple[list[ContactRow], list[people.DeviceRow], set[str]]:
-        return people.contacts(tx), people.devices(tx), self._known_nodes(tx)
+    def _wanted(self, tx: sqlite3.Connection) -> list[Place]:
+        return places.wanted(tx, self._me, own_only=self._around.config.relay_only)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
         if self._tasks is not None:
@@ -150,14 +149,29 @@ class Exchange:
         work.close()
         return None
 
-    def _reach(self, nodes: set[str]) -> None:
-        """Keep up a connection to each of these nodes, my own server's first."""
-        for url in sorted(nodes, key=lambda url: (url != self._me.server, url)):
-            if url in self._postmen or len(self._postmen) >= NODES_LIMIT:
+    def _reach(self, wanted: list[Place]) -> None:
+        """Keep up a connection to each of these nodes, and to no other."""
+        self._let_go(set(self._postmen) - {place.url for place in wanted})
+        for place in wanted:
+            if place.url in self._postmen:
                 continue
+            now = asyncio.get_running_loop().time()
+            if place.contact is not None and not self._newcomers.admits(place.contact, now=now):
+                self._look_later()
+                continue
+            url = place.url
             node = NodeClient(url, self, random=self._me.random, jitter=random.SystemRandom().random)
             self._postmen[url] = postman = Postman(node, self._store, self._me, self)
             self._errand_tasks[url] = [self._spawn(node.run(time.time)), self._spawn(postman.run())]
+
+    def _look_later(self) -> None:
+        if self._looks_at is None:
+
+            def look() -> None:
+                self._looks_at = None
+                self._spawn(self.refresh(set()))
+
+            self._looks_at = asyncio.get_running_loop().call_later(places.NEW_S, look)
 
     def _let_go(self, nodes: set[str]) -> None:
         """Nobody has to do with these nodes any more."""
@@ -183,7 +197,8 @@ class Exchange:
         direct = Direct(dsk, self._around, offers=self._me.dsk < dsk, say=lambda item: self._say(dsk, item))
         pump = Pump(dsk, self._store, self._me, line=lambda: direct.line, posted=self._wake_postman)
         again = Backoff(first_s=OFFER_AGAIN_FIRST_S, last_s=OFFER_AGAIN_LAST_S, jitter=random.SystemRandom().random)
-        self._devices[dsk] = _Device(row.contact, pump, direct, again)
+        offers: Pace[Sdp | Ring] = Pace(CALL_EVERY_S, direct.heard)
+        self._devices[dsk] = _Device(row.contact, pump, direct, again, offers)
         self._spawn(pump.run())
         if self._presence.is_here(row.contact, dsk):
             direct.present(True)
@@ -224,6 +239,9 @@ class Exchange:
         if not self._arrivals.by_mail(node, items):
             raise BadNode("the server sends more than was asked for")
 
+    async def room(self, node: NodeClient) -> None:
+        await self._arrivals.room(node)
+
     def snapshot(self, node: NodeClient, snapshot: Snapshot) -> None:
         self._presence.snapshot(node, snapshot)
 
@@ -233,8 +251,9 @@ class Exchange:
         self._presence.entered(node, changes.topic, changes.entered)
 
     def fenced(self, node: NodeClient, mailbox: bytes) -> None:
-        if node.url in self._postmen:
-            self._postmen[node.url].fenced.add(mailbox)
+        if node.url not in self._postmen or not self._postmen[node.url].fence(mailbox) or self._told_of_another:
+            return
+        self._told_of_another = True
         self._publish(Trouble("this home is open elsewhere: another process took over its mailboxes"))
 
     # ── how errands go ───────────────────────────────────────────────────────────────────────────
@@ -319,7 +338,7 @@ class Exchange:
 
         def seal(tx: sqlite3.Connection) -> tuple[str, bytes, bytes] | None:
             device, addresses = people.device(tx, dsk), people.addresses(tx, dsk)
-            message = outgoing.seal_items(tx, self._me, device, item) if device and addresses else None
+            message = outgoing.seal_items(tx, self._me, device, item, spare=True) if device and addresses else None
             if message is None:
                 return None
             at = addresses[0]
@@ -352,6 +371,10 @@ class Exchange:
     def arrived(self, dsk: bytes, message: bytes, release: Callable[[], None]) -> None:
         self._arrivals.by_line(dsk, message, release)
 
+    def _acknowledge(self, node: NodeClient, ack: Ack) -> None:
+        if node.url in self._postmen:
+            self._postmen[node.url].acknowledge(ack)
+
     def _open_links(self) -> frozenset[bytes]:
         return frozenset(dsk for dsk, device in self._devices.items() if device.direct.line is not None)
 
@@ -364,6 +387,11 @@ class Exchange:
         self._send(outcome)
         for url in outcome.nodes:
             self._wake_postman(url)
+        # Ticks before anything is awaited: who asks the history meanwhile sees the same.
+        known = set(self._devices)
+        for dsk, run in outcome.told:
+            if dsk in known:
+                self._told(dsk, run)
         while outcome.contacts:
             # What is durable must be told, whatever the disk says meanwhile.
             try:
@@ -372,15 +400,25 @@ class Exchange:
             except StorageFailed:
                 await asyncio.sleep(STORAGE_RETRY_S)
         for dsk, run in outcome.told:
-            self._told(dsk, run)
+            if dsk not in known:
+                self._told(dsk, run)
+        for dsk in outcome.lowered & self._devices.keys():
+            self._devices[dsk].pump.lost()
         by_contact: dict[int, list[logbook.Entry]] = {}
         for contact, entry in outcome.ordered:
             by_contact.setdefault(contact, []).append(entry)
         for contact, entries in by_contact.items():
             self._publish(Heard(contact, entries))
-        for dsk, item in outcome.calls:
+        # Only the last of each device: what it said before is out of date.
+        for dsk, item in dict(outcome.calls).items():
             if dsk in self._devices:
-                self._devices[dsk].direct.heard(item)
+                self._hear_call(self._devices[dsk], item)
+
+    def _hear_call(self, device: _Device, item: Sdp | Ring) -> None:
+        if isinstance(item, Sdp) and item.kind == "answer":
+            device.direct.heard(item)  # to a call of ours, and of no use to any other
+        else:
+            device.offers.hear(item)
 
     def _told(self, dsk: bytes, run: Run) -> None:
         device = self._devices.get(dsk)

@@ -17,7 +17,9 @@ from ..history.people import ContactState
 from ..identity import BadDeviceList, Device, DeviceList, verify
 from ..sealing import (
     BadEnvelope,
+    BadState,
     Duplicate,
+    Forged,
     Opened,
     Pre,
     PrekeySecret,
@@ -54,6 +56,7 @@ class Outcome:
     duplicates: set[bytes] = field(default_factory=set)
     nodes: set[str] = field(default_factory=set)  # where something new waits to be said
     contacts: set[int] = field(default_factory=set)  # whose state, name, devices or addresses changed
+    lowered: set[bytes] = field(default_factory=set)  # devices that hold less than they did
     met: list[bytes] = field(default_factory=list)  # devices of guests that were just taken
     dropped: list[str] = field(default_factory=list)  # why a message was, in words without content
 
@@ -67,6 +70,7 @@ class Outcome:
         self.duplicates |= other.duplicates
         self.nodes |= other.nodes
         self.contacts |= other.contacts
+        self.lowered |= other.lowered
         self.met += other.met
         self.dropped += other.dropped
 
@@ -81,7 +85,11 @@ class Shelf(Mapping[bytes, PrekeySecret]):
         raw = postbox.prekey(self._tx, prekey_id)
         if raw is None:
             raise KeyError(prekey_id)
-        return PrekeySecret.decode(raw)
+        try:
+            return PrekeySecret.decode(raw)
+        except BadState:
+            # As good as gone; whoever used it meets the next card.
+            raise KeyError(prekey_id) from None
 
     def __iter__(self) -> Iterator[bytes]:
         yield from (row[0] for row in self._tx.execute("SELECT prekey_id FROM prekeys"))
@@ -106,14 +114,21 @@ def take_envelope(tx: sqlite3.Connection, me: Me, box: postbox.Mailbox, envelope
     take_message(tx, me, device.dsk, message, outcome)
 
 
-def take_message(tx: sqlite3.Connection, me: Me, dsk: bytes, message: bytes, outcome: Outcome) -> bool:
-    """One sealed message from a known device, whatever way it came; whether it was authentic, and not read before."""
+def take_message(
+    tx: sqlite3.Connection, me: Me, dsk: bytes, message: bytes, outcome: Outcome, *, source: bytes | None = None
+) -> bool:
+    """One sealed message from a known device, whatever way it came; whether it was authentic, and not read before.
+
+    ``source`` is blamed for forgeries: the device, if nobody else could have brought it.
+    """
     device = people.device(tx, dsk)
     if device is None:
         return False
     contact = people.contact(tx, device.contact)
     sessions = Sessions.decode(device.sessions)
-    opened = open_sealed(tx, me, sessions, contact.account, Device(device.dsk, device.dik), message, outcome)
+    opened = open_sealed(
+        tx, me, sessions, contact.account, Device(device.dsk, device.dik), message, outcome, source=source or dsk
+    )
     if opened is None:
         return False
     people.set_sessions(tx, dsk, sessions.encode(), device.introduced)
@@ -127,14 +142,27 @@ def take_message(tx: sqlite3.Connection, me: Me, dsk: bytes, message: bytes, out
     if sessions.topic_secret is not None and (opened.new_session or opened.answered):
         people.add_topic(tx, contact.id, sessions.topic_secret)
         outcome.contacts.add(contact.id)
-    take_items(tx, me, contact, dsk, items, outcome)
+    if opened.new_session:
+        # Whoever begins anew waits to hear that it was read, and may have lost what it once confirmed.
+        outcome.owed[dsk] = None
+    if (opened.new_session or opened.answered) and contact.state is ContactState.ACCEPTED and contact.invite:
+        people.set_contact(tx, contact.id, invite=None)
+    take_items(tx, me, contact, dsk, items, outcome, epoch=opened.epoch)
     return True
 
 
 def open_sealed(
-    tx: sqlite3.Connection, me: Me, sessions: Sessions, account: bytes, peer: Device, message: bytes, outcome: Outcome
+    tx: sqlite3.Connection,
+    me: Me,
+    sessions: Sessions,
+    account: bytes,
+    peer: Device,
+    message: bytes,
+    outcome: Outcome,
+    *,
+    source: bytes,
 ) -> Opened | None:
-    """What is inside; None, with the reason noted, for what is not to be read."""
+    """What is inside; None, with the reason noted, for what is not to be read. ``source`` is blamed for forgeries."""
     try:
         opened = sessions.open(
             message,
@@ -144,6 +172,7 @@ def open_sealed(
             prekey_secrets=Shelf(tx),
             now_s=me.now_s,
             random=me.random,
+            jump_limit=me.wary.jump_limit(source, now_s=me.now_s),
         )
     except Duplicate:
         outcome.duplicates.add(peer.dsk)
@@ -152,6 +181,8 @@ def open_sealed(
         outcome.dropped.append("a message of a session not known here")
         return None
     except SealingError as error:
+        if isinstance(error, Forged):
+            me.wary.forged(source, now_s=me.now_s)
         outcome.dropped.append(f"{type(error).__name__}: {error}")
         return None
     if opened.new_session and (pre := Pre.peek(message)) is not None:
@@ -175,9 +206,16 @@ def check_introduction(account: bytes, device: Device, items: list[AnyItem]) -> 
 
 
 def take_items(
-    tx: sqlite3.Connection, me: Me, contact: people.ContactRow, dsk: bytes, items: list[AnyItem], outcome: Outcome
+    tx: sqlite3.Connection,
+    me: Me,
+    contact: people.ContactRow,
+    dsk: bytes,
+    items: list[AnyItem],
+    outcome: Outcome,
+    *,
+    epoch: int,
 ) -> None:
-    """Act on an authentic message's items, each by itself: a bad one spoils no other."""
+    """Act on the items of an authentic message, each by itself: a bad one spoils no other. ``epoch``: its session's."""
     answered = contact.state in (ContactState.WAITING, ContactState.EXPIRED, ContactState.REFUSED)
     if answered and not any(isinstance(item, Refusal) for item in items):
         people.set_contact(tx, contact.id, state=ContactState.ACCEPTED, invite=None)
@@ -193,7 +231,7 @@ def take_items(
                 _take_batch(tx, me, contact, item, outcome)
                 outcome.owed[dsk] = None
             case Have():
-                _take_have(tx, me, contact, dsk, item, outcome)
+                _take_have(tx, me, contact, dsk, item, outcome, epoch)
             case Sdp() | Ring():
                 outcome.calls.append((dsk, item))
             case Refusal(reason):
@@ -214,9 +252,14 @@ def answer(tx: sqlite3.Connection, me: Me, outcome: Outcome, direct: frozenset[b
         contact = people.contact(tx, device.contact) if device else None
         if device is None or contact is None or contact.state is ContactState.REMOVED:
             continue
-        message = seal_items(tx, me, device, have(tx, contact))
+        replaced = [] if dsk in direct else postbox.words_to(tx, dsk)
+        if replaced:
+            # One of them may have been the first of its session.
+            device = replace(device, introduced=b"")
+        message = seal_items(tx, me, device, have(tx, contact), spare=dsk in outcome.duplicates)
         if message is None:
             continue
+        postbox.forget_puts(tx, replaced)
         if dsk in direct:
             outcome.to_link.append((dsk, message))
         elif node := post(tx, me, dsk, message):
@@ -282,7 +325,13 @@ def _learn(tx: sqlite3.Connection, contact: people.ContactRow, entry: logbook.En
 
 
 def _take_have(
-    tx: sqlite3.Connection, me: Me, contact: people.ContactRow, dsk: bytes, item: Have, outcome: Outcome
+    tx: sqlite3.Connection,
+    me: Me,
+    contact: people.ContactRow,
+    dsk: bytes,
+    item: Have,
+    outcome: Outcome,
+    epoch: int,
 ) -> None:
     if item.conv != contact.conv:
         outcome.dropped.append("a have of another conversation")
@@ -290,21 +339,38 @@ def _take_have(
     if item.lamport <= LAMPORT_LIMIT:
         tx.execute("UPDATE contacts SET lamport = max(lamport, ?) WHERE id = ?", (item.lamport, contact.id))
     mine = logbook.run_of(tx, contact.conv, me.dsk, contact.log)
-    for held in item.runs:
-        if (held.device, held.log) != (me.dsk, contact.log):
-            continue
-        try:
-            run = held.run()
-        except BadPayload as error:
-            outcome.dropped.append(str(error))
-            continue
-        if run.end > mine.end or not _agrees(tx, contact, me, run):
-            outcome.dropped.append("a confirmation of what was never written here")
-            continue
-        known = people.told(tx, dsk, me.dsk, contact.log)
-        if run.end > known.end:
-            people.set_told(tx, dsk, me.dsk, contact.log, Run(run.end, run.tip))
-            postbox.forget_covered_puts(tx, dsk, contact.log, run.end)
+    found = next((held for held in item.runs if (held.device, held.log) == (me.dsk, contact.log)), None)
+    if found is None and (
+        len(item.runs) >= LOGS_LIMIT or epoch <= people.told_epoch(tx, dsk, me.dsk, contact.log) or mine.end == 0
+    ):
+        return
+    try:
+        run = found.run() if found else Run()
+    except BadPayload as error:
+        outcome.dropped.append(str(error))
+        return
+    if run.end > mine.end or not _agrees(tx, contact, me, run):
+        outcome.dropped.append("a confirmation of what was never written here")
+        return
+    _believe(tx, me, contact, dsk, run, epoch, outcome)
+
+
+def _believe(
+    tx: sqlite3.Connection, me: Me, contact: people.ContactRow, dsk: bytes, run: Run, epoch: int, outcome: Outcome
+) -> None:
+    """A device's word on my log: more counts at once; less, where it cannot be an older word that comes late."""
+    known, known_epoch = people.told(tx, dsk, me.dsk, contact.log), people.told_epoch(tx, dsk, me.dsk, contact.log)
+    if epoch < known_epoch:
+        return
+    # It was set back to an older copy of its disk: it began anew, or lacks what lies between it and what it just got.
+    set_back = run.end < known.end and (epoch > known_epoch or (run.above != () and run.above[0][0] > known.end))
+    if run.end > known.end or set_back:
+        people.set_told(tx, dsk, me.dsk, contact.log, Run(run.end, run.tip), epoch)
+        postbox.forget_covered_puts(tx, dsk, contact.log, run.end)
+    if set_back:
+        people.forget_puts_to(tx, dsk)
+        outcome.lowered.add(dsk)
+    if run.end > 0 or known_epoch >= 0:
         outcome.told.append((dsk, run))
 
 

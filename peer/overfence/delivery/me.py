@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..history import logbook, people, postbox
 from ..history.event import Address, Addresses, Content, Devices, Profile, kind_of
 from ..identity import DeviceList, Identity
 from ..sealing import Random, mailbox_address
+from .wariness import Wariness
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Me:
     server: str | None
     random: Random
     clock_ms: Callable[[], int]
+    wary: Wariness = field(default_factory=Wariness, compare=False)
 
     @property
     def dsk(self) -> bytes:

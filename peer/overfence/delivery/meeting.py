@@ -15,11 +15,11 @@ from ..identity import DEVICE_LIMIT, BadDeviceList, Device, Invite, fingerprint
 from ..sealing import (
     BadCard,
     BadEnvelope,
+    BadState,
     Card,
     MalformedMessage,
     Pre,
     Prekeys,
-    PrekeySecret,
     Sessions,
     direct_conversation,
     new_prekey,
@@ -28,9 +28,10 @@ from ..sealing import (
     seal_envelope,
     sender_hint,
 )
+from . import incoming
 from .incoming import Outcome, check_introduction, open_sealed, take_items, take_message
 from .me import Me
-from .outgoing import load_progress, proof_of, seal_next
+from .outgoing import have, load_progress, post, proof_of, seal_items, seal_next
 from .payload import Introduction, Refusal, decode_payload, encode_payload
 
 # Strangers who are told that an invite is used; whoever holds the link could else make us write for ever.
@@ -54,13 +55,13 @@ def make_invite(tx: sqlite3.Connection, me: Me, node: str, expires_s: int) -> In
 
 def card_for(tx: sqlite3.Connection, me: Me, box: postbox.Mailbox) -> tuple[bytes, bytes]:
     """A mailbox's card, with a fresh prekey where the last was used; and that prekey's id."""
-    raw = postbox.prekey(tx, box.prekey) if box.prekey else None
-    secret = PrekeySecret.decode(raw) if raw else new_prekey(me.random)
-    if raw is None:
+    known = incoming.Shelf(tx).get(box.prekey) if box.prekey else None
+    secret = known or new_prekey(me.random)
+    if known is None:
         postbox.add_prekey(tx, secret.prekey_id, secret.encode(), me.now_s)
         postbox.set_card(tx, box.mailbox, secret.prekey_id, at_node=False)
-    prekeys = Prekeys.sign(me.identity, secret)
-    return seal_card(box.key, box.mailbox, me.device_list, prekeys, me.random), secret.prekey_id
+    card = Card(me.device_list, Prekeys.sign(me.identity, secret), me.consent)
+    return seal_card(box.key, box.mailbox, card, me.random), secret.prekey_id
 
 
 # ── the guest ─────────────────────────────────────────────────────────────────────────────────────
@@ -68,11 +69,18 @@ def card_for(tx: sqlite3.Connection, me: Me, box: postbox.Mailbox) -> tuple[byte
 
 def accept(tx: sqlite3.Connection, me: Me, invite: Invite) -> ContactRow:
     """The contact at once, waiting and writable. Raises `OwnInvite`, `InviteExpired`."""
+    contact = _accept(tx, me, invite)
+    if contact.invite == str(invite):
+        people.set_setting(tx, invited_key(contact.id), invite.node)
+    return contact
+
+
+def _accept(tx: sqlite3.Connection, me: Me, invite: Invite) -> ContactRow:
     if invite.account == me.identity.account:
         raise OwnInvite("this is your own invite: send it to somebody else")
     known = people.contact_of(tx, invite.account)
     if known is not None and known.state is ContactState.ACCEPTED:
-        return known
+        return _renew(tx, me, known, invite)
     if me.now_s >= invite.expires_s:
         raise InviteExpired("this invite has expired: ask for a new one")
     if known is not None:
@@ -85,6 +93,53 @@ def accept(tx: sqlite3.Connection, me: Me, invite: Invite) -> ContactRow:
     return _new_contact(tx, me, invite.account, ContactState.WAITING, str(invite))
 
 
+def _renew(tx: sqlite3.Connection, me: Me, contact: ContactRow, invite: Invite) -> ContactRow:
+    """A contact's fresh invite means that one of the two lost their sessions: what is there stays, until it is read."""
+    if me.now_s < invite.expires_s and contact.invite != str(invite):
+        for device in people.devices(tx, contact.id):
+            sessions = _sessions_of(device)
+            sessions.give_up()
+            people.set_sessions(tx, device.dsk, sessions.encode(), device.introduced)
+        people.set_contact(tx, contact.id, invite=str(invite))
+    return people.contact(tx, contact.id)
+
+
+def _sessions_of(device: DeviceRow) -> Sessions:
+    try:
+        return Sessions.decode(device.sessions)
+    except BadState:
+        # Damaged they open nothing any more, and a fresh invite is what replaces them.
+        return Sessions()
+
+
+def knocks(tx: sqlite3.Connection) -> list[tuple[ContactRow, Invite, bool]]:
+    """Invites I accepted, which nobody answered yet; True where the knock has been made."""
+    found = []
+    for contact in people.contacts(tx):
+        if contact.invite is None:
+            continue
+        devices = people.devices(tx, contact.id)
+        if contact.state is ContactState.WAITING:
+            found.append((contact, Invite.parse(contact.invite), bool(devices)))
+        elif contact.state is ContactState.ACCEPTED:
+            made = any(_sessions_of(device).unanswered for device in devices)
+            found.append((contact, Invite.parse(contact.invite), made))
+    return found
+
+
+def invited_key(contact: int) -> str:
+    """The setting that keeps the node by which a contact was met: who links by relays only goes to no other of its."""
+    return f"invited {contact}"
+
+
+def give_up(tx: sqlite3.Connection, contact: ContactRow, state: ContactState) -> None:
+    """The invite leads nowhere: one who waits is refused or expired, one who is accepted goes on as before."""
+    if contact.state is ContactState.ACCEPTED:
+        people.set_contact(tx, contact.id, invite=None)
+    else:
+        people.set_contact(tx, contact.id, state=state)
+
+
 def knock(tx: sqlite3.Connection, me: Me, contact: ContactRow, invite: Invite, card: Card) -> bytes:
     """Begin the session on the card's prekeys; the device whose messages may now be sealed. Raises `BadCard`."""
     device = card.device
@@ -92,13 +147,19 @@ def knock(tx: sqlite3.Connection, me: Me, contact: ContactRow, invite: Invite, c
         raise BadCard("the card is not of the one who made the invite")
     if not _is_free(tx, me, device.dsk, invite.account):
         raise BadCard("the card names another's device")
-    sessions = Sessions()
+    known = people.device(tx, device.dsk)
+    sessions = _sessions_of(known) if known else Sessions()
+    sessions.mute_all()
     sessions.initiate(me.identity, device, invite.account, card.prekeys, now_s=me.now_s, random=me.random)
-    people.put_device(
-        tx, DeviceRow(device.dsk, device.dik, contact.id, sessions.encode(), b""), sender_hint(device.dsk)
-    )
+    row = DeviceRow(device.dsk, device.dik, contact.id, sessions.encode(), b"")
+    people.put_device(tx, row, sender_hint(device.dsk))
     people.keep_device_list(tx, invite.account, card.device_list.seq, card.device_list.raw)
     people.set_addresses(tx, device.dsk, [Address(invite.node, invite.mailbox, invite.key)])
+    if contact.state is ContactState.ACCEPTED:
+        # Nothing new may be there to be said, and only a message carries the handshake.
+        people.forget_puts(tx, contact.id)
+        if message := seal_items(tx, me, row, have(tx, contact)):
+            post(tx, me, device.dsk, message)
     return device.dsk
 
 
@@ -123,12 +184,12 @@ def take_knock(
     owner = people.contact(tx, known.contact) if known else None
     if owner is not None and owner.account == pre.account and owner.state is not ContactState.REMOVED:
         # Two who accept each other's invites know each other already when the second knock comes.
-        if take_message(tx, me, pre.dsk, message, outcome) and invite.guest is None:
+        if take_message(tx, me, pre.dsk, message, outcome, source=box.mailbox) and invite.guest is None:
             postbox.bind_invite(tx, box.mailbox, pre.account)
         return
     peer = Device(pre.dsk, pre.dik)
     sessions = Sessions()
-    opened = open_sealed(tx, me, sessions, pre.account, peer, message, outcome)
+    opened = open_sealed(tx, me, sessions, pre.account, peer, message, outcome, source=box.mailbox)
     if opened is None:
         return
     try:
@@ -153,7 +214,8 @@ def take_knock(
         return
     postbox.bind_invite(tx, box.mailbox, pre.account)
     contact = _welcome(tx, me, contact, pre, sessions, outcome)
-    take_items(tx, me, contact, pre.dsk, items, outcome)
+    outcome.owed[pre.dsk] = None
+    take_items(tx, me, contact, pre.dsk, items, outcome, epoch=opened.epoch)
 
 
 def _welcome(
@@ -200,8 +262,7 @@ def _is_free(tx: sqlite3.Connection, me: Me, dsk: bytes, account: bytes) -> bool
     known = people.device(tx, dsk)
     if known is None:
         return dsk != me.dsk
-    owner = people.contact(tx, known.contact)
-    return owner.account == account or owner.state in (ContactState.WAITING, ContactState.EXPIRED)
+    return people.contact(tx, known.contact).account == account
 
 
 def _new_contact(tx: sqlite3.Connection, me: Me, account: bytes, state: ContactState, invite: str | None) -> ContactRow:

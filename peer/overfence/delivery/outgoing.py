@@ -9,13 +9,16 @@ from overfence_signalling import ENVELOPE_LIMIT_BYTES
 
 from ..history import logbook, people, postbox
 from ..identity import Invite
-from ..sealing import Sessions, hkdf, hmac_sha256, seal_envelope
+from ..sealing import CHAIN_LIMIT, Sessions, hkdf, hmac_sha256, seal_envelope
 from .me import Me
 from .payload import LOGS_LIMIT, AnyItem, Batch, Have, HeldRun, Introduction, encode_payload
 from .sync import Progress
 
 # Events of one sealed message: one authentication, one fsync and one packet train for all of them.
 BATCH_BYTES = 32 * 1024
+# Numbers that calls and answers to duplicates may use up unheard. A server that shows a contact coming and going, or
+# replays what it sent, makes us seal what is then lost: the rest of the chain is kept for what people say.
+SPARE_LIMIT = CHAIN_LIMIT - 500
 _ZERO = bytes(32)
 
 
@@ -60,10 +63,15 @@ def seal_next(tx: sqlite3.Connection, me: Me, dsk: bytes, progress: Progress, *,
     return Sealed(message, last, node)
 
 
-def seal_items(tx: sqlite3.Connection, me: Me, device: people.DeviceRow, *items: AnyItem) -> bytes | None:
-    """Seal items for a device, its introduction first where this session has not had it; None without a session."""
+def seal_items(
+    tx: sqlite3.Connection, me: Me, device: people.DeviceRow, *items: AnyItem, spare: bool = False
+) -> bytes | None:
+    """Seal items for a device, its introduction first where this session has not had it.
+
+    None without a session, and while too much is unheard; sooner for ``spare`` items, which nobody misses.
+    """
     sessions = Sessions.decode(device.sessions)
-    if not sessions.can_seal:
+    if not sessions.can_seal or sessions.unheard >= (SPARE_LIMIT if spare else CHAIN_LIMIT):
         return None
     sid = sessions.sending_sid or b""
     if sessions.unanswered or sid != device.introduced:

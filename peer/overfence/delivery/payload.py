@@ -113,6 +113,9 @@ def decode_payload(data: bytes) -> list[AnyItem]:
                 head = _tag.decode(raw)
                 if not head or not isinstance(head[0], str) or head[0] in _KNOWN:
                     raise
-        return found
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadPayload(f"no payload: {error}") from None
+        # What msgspec says quotes what it met: the other side's words, which belong in no log.
+        raise BadPayload(f"no payload: {type(error).__name__}") from None
+    if any(isinstance(item, Introduction) and not all(at.is_sound for at in item.addresses) for item in found):
+        raise BadPayload("an address that is no node's")
+    return found

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from overfence_signalling import TTL_LIMIT_S, Accepted, Card, CardGet, CardSet, Close, Open, Put
+from overfence_signalling import TTL_LIMIT_S, Accepted, Ack, Card, CardGet, CardSet, Close, Open, Put
 
 from ..connect.nodes import NodeClient, NodeRefused
 from ..errors import StorageFailed, Unreachable
@@ -76,7 +76,9 @@ class Postman:
         self.is_listening = False
         self._wake = asyncio.Event()
         self._opened: set[bytes] = set()
-        self.fenced: set[bytes] = set()
+        self._fenced: set[bytes] = set()
+        self._acks: dict[bytes, Ack] = {}
+        self._to_acknowledge = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._again_s: float = ASK_AFTER_S
 
@@ -87,11 +89,37 @@ class Postman:
     def reconnected(self) -> None:
         """The node has forgotten what it followed for us."""
         self._opened.clear()
+        self._acks.clear()
         self.is_listening = False
         self.wake()
 
+    def fence(self, mailbox: bytes) -> bool:
+        """Another connection follows that mailbox; True where that is news, and of one that was opened here."""
+        if mailbox not in self._opened or mailbox in self._fenced:
+            return False
+        self._fenced.add(mailbox)
+        return True
+
+    def acknowledge(self, ack: Ack) -> None:
+        """Up to there a mailbox is durable here; only the latest word on each is kept."""
+        self._acks[ack.mailbox] = ack
+        self._to_acknowledge.set()
+
     async def run(self) -> None:
         """Do errands until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._do_errands())
+            tasks.create_task(self._say_acks())
+
+    async def _say_acks(self) -> None:
+        # Apart from everything else: a node that stops reading holds up only this.
+        while True:
+            await self._to_acknowledge.wait()
+            self._to_acknowledge.clear()
+            while self._acks:
+                await self.node.say(self._acks.pop(next(iter(self._acks))))
+
+    async def _do_errands(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -118,6 +146,7 @@ class Postman:
         errands = await self._store.write(self._read)
         for box in errands.boxes:
             if box.closing:
+                self._opened.discard(box.mailbox)
                 await self.node.ask(_close(box))
                 await self._store.write(_is_closed(box))
         # Together, so that a hundred contacts cost one round trip, not a hundred.
@@ -134,16 +163,19 @@ class Postman:
         return await self._put(errands.puts)
 
     async def _open(self, box: postbox.Mailbox) -> None:
-        if box.mailbox in self._opened or box.mailbox in self.fenced:
+        if box.mailbox in self._opened or box.mailbox in self._fenced:
             return
+        self._opened.add(box.mailbox)
         try:
             await self.node.ask(lambda ref: Open(ref=ref, mk=box.mk, epoch=box.epoch, seq=box.seq))
         except NodeRefused as error:
             # One mailbox too many there must not keep the others, nor what is to be sent, from going on.
+            self._opened.discard(box.mailbox)
             self._again_s = error.retry_after_s or RETRY_S
             logger.info("%s", error)
-            return
-        self._opened.add(box.mailbox)
+        except Unreachable:
+            self._opened.discard(box.mailbox)
+            raise
 
     def _read(self, tx: sqlite3.Connection) -> _Errands:
         url, now_s = self.node.url, self._me.now_s
@@ -152,16 +184,12 @@ class Postman:
         postbox.close_expired_invites(tx, now_s - TTL_LIMIT_S)
         cards = []
         for box in postbox.mailboxes(tx, url):
-            if not box.card_set and not box.closing and box.mailbox not in self.fenced:
+            if not box.card_set and not box.closing and box.mailbox not in self._fenced:
                 cards.append((box, *meeting.card_for(tx, self._me, box)))
         knocks = []
-        for contact in people.contacts(tx):
-            if contact.state is not ContactState.WAITING or contact.invite is None:
-                continue
-            invite = Invite.parse(contact.invite)
-            knocked = bool(people.devices(tx, contact.id))
+        for contact, invite, knocked in meeting.knocks(tx):
             if knocked and now_s > invite.expires_s + TTL_LIMIT_S:
-                people.set_contact(tx, contact.id, state=ContactState.EXPIRED)
+                meeting.give_up(tx, contact, ContactState.EXPIRED)
             elif not knocked and invite.node == url:
                 knocks.append((contact, invite))
         puts = postbox.waiting_puts(tx, url, now_s, PIPELINE) or postbox.due_puts(tx, url, now_s, PIPELINE)
@@ -169,7 +197,7 @@ class Postman:
 
     async def _knock(self, contact: ContactRow, invite: Invite) -> None:
         if self._me.now_s >= invite.expires_s:
-            await self._store.write(lambda tx: people.set_contact(tx, contact.id, state=ContactState.EXPIRED))
+            await self._store.write(lambda tx: meeting.give_up(tx, contact, ContactState.EXPIRED))
             self._listener.knocked(contact.id)
             return
         try:
@@ -182,12 +210,12 @@ class Postman:
             await self._store.write(lambda tx: meeting.knock(tx, self._me, contact, invite, card))
         except (BadCard, WeakKey) as error:
             logger.warning("the invite's card is not its maker's: %s", error)
-            await self._store.write(lambda tx: people.set_contact(tx, contact.id, state=ContactState.REFUSED))
+            await self._store.write(lambda tx: meeting.give_up(tx, contact, ContactState.REFUSED))
         except NodeRefused as error:
             if error.code != "no_mailbox":
                 raise
             # The invite's mailbox is closed: it was used, or withdrawn.
-            await self._store.write(lambda tx: people.set_contact(tx, contact.id, state=ContactState.REFUSED))
+            await self._store.write(lambda tx: meeting.give_up(tx, contact, ContactState.REFUSED))
         self._listener.knocked(contact.id)
 
     async def _put(self, puts: list[postbox.Waiting]) -> bool:

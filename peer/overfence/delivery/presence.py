@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
@@ -19,8 +20,9 @@ from .me import Me
 logger = logging.getLogger(__name__)
 
 
-# Members of all topics together. A node that repeats entries under ever new numbers cannot fill our memory.
-MEMBERS_LIMIT = 4096
+# Members of one topic at one node: a contact's few devices, and connections of theirs that the node has not missed
+# yet. One that repeats entries under ever new numbers fills neither our memory nor the room of other contacts.
+MEMBERS_LIMIT = 32
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -45,14 +47,16 @@ class Presence:
         self._me = me
         self._changed = changed
         self._topics: dict[bytes, _Topic] = {}
-        # node, topic, member → contact, device
-        self._members: dict[tuple[str, bytes, int], tuple[int, bytes]] = {}
+        # node, topic → member → contact, device
+        self._members: dict[tuple[str, bytes], dict[int, tuple[int, bytes]]] = {}
+        # contact, device → how many members it is
+        self._here: Counter[tuple[int, bytes]] = Counter()
         self._counter = 0
         self._date = ""
 
     def is_here(self, contact: int, dsk: bytes) -> bool:
         """Whether a device of that contact is in a topic of theirs and mine."""
-        return (contact, dsk) in self._members.values()
+        return self._here[contact, dsk] > 0
 
     @property
     def date(self) -> str:
@@ -98,7 +102,7 @@ class Presence:
 
     async def _leave(self, node: NodeClient, topic: bytes) -> None:
         del self._topics[topic]
-        self._drop(lambda key: key[1] == topic)
+        self._forget(self._members.pop((node.url, topic), {}).values())
         await node.say(Leave(topic=topic))
 
     def snapshot(self, node: NodeClient, snapshot: Snapshot) -> None:
@@ -116,22 +120,32 @@ class Presence:
                 entry = msgspec.msgpack.decode(raw, type=Entry)
             except (BadEntry, msgspec.MsgspecError, UnicodeDecodeError):
                 continue  # whoever knows a topic's id may enter it; only its secret's holders can say something
-            if entry.device != self._me.dsk and len(self._members) < MEMBERS_LIMIT:
-                # In a contact's own topic it can only speak of itself: whose device it is, is checked by who listens.
-                self._members[node.url, topic, member.member] = (known.contact, entry.device)
-                self._changed(known.contact, entry.device, True)
+            members = self._members.setdefault((node.url, topic), {})
+            full = len(members) >= MEMBERS_LIMIT and member.member not in members
+            if entry.device == self._me.dsk or full:
+                continue
+            # In a contact's own topic it can only speak of itself: whose device it is, is checked by who listens.
+            before, now = members.get(member.member), (known.contact, entry.device)
+            members[member.member] = now
+            self._here[now] += 1
+            self._changed(*now, True)
+            if before is not None:
+                self._forget([before])
 
     def left(self, node: NodeClient, topic: bytes, members: tuple[int, ...]) -> None:
         """Members who went."""
-        self._drop(lambda key: key[0] == node.url and key[1] == topic and key[2] in members)
+        there = self._members.get((node.url, topic), {})
+        self._forget([there.pop(member) for member in members if member in there])
 
     def lost(self, node: NodeClient) -> None:
         """The node is gone, and what it knew."""
         self._topics = {topic: known for topic, known in self._topics.items() if known.node != node.url}
-        self._drop(lambda key: key[0] == node.url)
+        for key in [key for key in self._members if key[0] == node.url]:
+            self._forget(self._members.pop(key).values())
 
-    def _drop(self, which: Callable[[tuple[str, bytes, int]], bool]) -> None:
-        gone = [self._members.pop(key) for key in list(self._members) if which(key)]
-        for contact, dsk in set(gone):
-            if not self.is_here(contact, dsk):
-                self._changed(contact, dsk, False)
+    def _forget(self, gone: Iterable[tuple[int, bytes]]) -> None:
+        for who in gone:
+            self._here[who] -= 1
+            if not self._here[who]:
+                del self._here[who]
+                self._changed(*who, False)

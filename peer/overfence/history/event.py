@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 
 from ..errors import BadEvent, TooLong
+from ..identity import is_node
 
 # One event, header and body. Bounds what a single line of chat can make every recipient store and index.
 EVENT_LIMIT_BYTES = 16 * 1024
@@ -58,6 +59,11 @@ class Address(msgspec.Struct, frozen=True, array_like=True):
     node: Annotated[str, msgspec.Meta(max_length=200, pattern=r"^wss?://[!-~]+\Z")]
     mailbox: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
     key: Hash
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether it names a node and nothing else: a query, say, would speak to any web server we can reach."""
+        return is_node(self.node)
 
 
 class Addresses(msgspec.Struct, frozen=True):
@@ -115,7 +121,7 @@ class Event:
         try:
             header = _header_decoder.decode(header_bytes)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise BadEvent(f"no event header: {error}") from None
+            raise BadEvent(f"no event header: {type(error).__name__}") from None
         if body is not None and (len(body) < SALT_BYTES or digest(body) != header.body_hash):
             raise BadEvent("the body isn't the one its header names")
         return cls(header, header_bytes, body)
@@ -131,9 +137,12 @@ class Event:
         if shape is None:
             return Unknown()
         try:
-            return shape.decode(self.body[SALT_BYTES:])
+            content = shape.decode(self.body[SALT_BYTES:])
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise BadEvent(f"the body of a {kind!r} event: {error}") from None
+            raise BadEvent(f"a body that isn't what its kind calls for: {type(error).__name__}") from None
+        if isinstance(content, Addresses) and not all(address.is_sound for address in content.addresses):
+            raise BadEvent("an address that is no node's")
+        return content
 
 
 def digest(data: bytes) -> bytes:

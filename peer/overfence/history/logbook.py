@@ -12,6 +12,10 @@ from .event import LAMPORT_LIMIT, NO_ID, Content, Event, Header, Text
 from .log import Verdict, extend, judge
 from .search import fts_query
 
+# Events of one conversation kept above gaps, in all its logs. They fill the disk before anything confirms them, and
+# each have lists them; what is beyond this is dropped, and comes again once the gaps are filled.
+ABOVE_LIMIT = 2_000
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -38,8 +42,8 @@ def runs_of(tx: sqlite3.Connection, conv: bytes, devices: set[bytes]) -> dict[tu
     ).fetchall():
         if device in devices:
             above = tx.execute(
-                "SELECT seq FROM events WHERE conv = ? AND device = ? AND log = ? AND seq > ? ORDER BY seq LIMIT 2000",
-                (conv, device, log, end),
+                "SELECT seq FROM events WHERE conv = ? AND device = ? AND log = ? AND seq > ? ORDER BY seq LIMIT ?",
+                (conv, device, log, end, ABOVE_LIMIT),
             )
             found[device, log] = Run(end, tip, ranges([seq for (seq,) in above]))
     return found
@@ -94,6 +98,8 @@ class Intake:
         self._runs: dict[tuple[bytes, bytes, bytes], tuple[Run, bool]] = {}
         self._last: dict[tuple[bytes, bytes, bytes], Event] = {}
         self._lamports: dict[bytes, int] = {}
+        # conv → how many events of it are held above gaps
+        self._above: dict[bytes, int] = {}
 
     def take(self, event: Event) -> tuple[Verdict, list[Entry]]:
         """What an event is, and the entries that its arrival put in order, first to last."""
@@ -103,6 +109,9 @@ class Intake:
         held = self._held(header) if above or header.seq <= run.end else None
         verdict = judge(event, run, held)
         if verdict is Verdict.ABOVE:
+            if self._count_above(header.conv) >= ABOVE_LIMIT:
+                return Verdict.FAR, []
+            self._above[header.conv] += 1
             self._keep(event)
             if run == Run():
                 # A log is known from its first event on, even where that is not event 1.
@@ -125,6 +134,8 @@ class Intake:
             # Words of what is still beyond a gap would be found before they can be shown.
             if entry.event.header.kind == "text" and not entry.refused:
                 _index(self._tx, entry, entry.event.content())
+        if header.conv in self._above:
+            self._above[header.conv] -= len(ordered) - (held is None)
         self._runs[key] = (Run(last.header.seq, last.id), above)
         self._last[key] = last
         return Verdict.NEXT, ordered
@@ -143,6 +154,22 @@ class Intake:
         ).fetchone()
         self._runs[key] = (run, above is not None)
         return self._runs[key]
+
+    def _count_above(self, conv: bytes) -> int:
+        if conv not in self._above:
+            # Log by log, for the index leads to what is above each; the runs of this intake are ahead of the table's.
+            count = 0
+            for device, log, end in self._tx.execute(
+                "SELECT device, log, end FROM runs WHERE conv = ?", (conv,)
+            ).fetchall():
+                run, _ = self._runs.get((conv, device, log), (Run(end), False))
+                (more,) = self._tx.execute(
+                    "SELECT count(*) FROM events WHERE conv = ? AND device = ? AND log = ? AND seq > ?",
+                    (conv, device, log, run.end),
+                ).fetchone()
+                count += more
+            self._above[conv] = count
+        return self._above[conv]
 
     def _held(self, header: Header) -> bytes | None:
         row = self._tx.execute(

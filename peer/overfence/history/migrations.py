@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlite_utils import Database, Migrations
 
 # Raised with each migration; a file that says more is from a newer version, and is left alone.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 migrations = Migrations("overfence")
 
@@ -107,4 +107,14 @@ def first(db: Database) -> None:
     for statement in _TABLES.split(";\n"):
         if statement.strip():
             db.conn.execute(statement)
-    db.conn.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    db.conn.execute("PRAGMA user_version = 1")
+
+
+@migrations()
+def second(db: Database) -> None:
+    """What a device has confirmed may go back with its disk; what was shown as delivered does not."""
+    # The session's epoch in which it was told, and the most that ever was.
+    db.conn.execute("ALTER TABLE told ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0")
+    db.conn.execute("ALTER TABLE told ADD COLUMN most INTEGER NOT NULL DEFAULT 0")
+    db.conn.execute("UPDATE told SET most = end")
+    db.conn.execute("PRAGMA user_version = 2")

@@ -133,6 +133,11 @@ def forget_puts(tx: sqlite3.Connection, number: int) -> None:
     tx.execute("DELETE FROM puts WHERE dsk IN (SELECT dsk FROM devices WHERE contact = ?)", (number,))
 
 
+def forget_puts_to(tx: sqlite3.Connection, dsk: bytes) -> None:
+    """What was sealed for a device cannot be read there any more."""
+    tx.execute("DELETE FROM puts WHERE dsk = ?", (dsk,))
+
+
 def forget_devices(tx: sqlite3.Connection, number: int) -> None:
     """A contact's devices, their sessions, and what was sealed for them: it is begun anew."""
     forget_puts(tx, number)
@@ -168,15 +173,25 @@ def told(tx: sqlite3.Connection, dsk: bytes, device: bytes, log: bytes) -> Run:
     return Run(*row) if row else Run()
 
 
-def set_told(tx: sqlite3.Connection, dsk: bytes, device: bytes, log: bytes, run: Run) -> None:
-    """A contact's device has confirmed more."""
-    tx.execute("INSERT OR REPLACE INTO told VALUES (?, ?, ?, ?, ?)", (dsk, device, log, run.end, run.tip))
+def told_epoch(tx: sqlite3.Connection, dsk: bytes, device: bytes, log: bytes) -> int:
+    """The epoch of the session in which `told` was said; -1 where nothing was."""
+    row = tx.execute("SELECT epoch FROM told WHERE dsk = ? AND device = ? AND log = ?", (dsk, device, log)).fetchone()
+    return int(row[0]) if row else -1
+
+
+def set_told(tx: sqlite3.Connection, dsk: bytes, device: bytes, log: bytes, run: Run, epoch: int) -> None:
+    """What a contact's device holds, as told in a session of that epoch; what counts as delivered only grows."""
+    tx.execute(
+        """INSERT INTO told (dsk, device, log, end, tip, epoch, most) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?4)
+           ON CONFLICT DO UPDATE SET end = ?4, tip = ?5, epoch = ?6, most = max(most, ?4)""",
+        (dsk, device, log, run.end, run.tip, epoch),
+    )
 
 
 def delivered_upto(tx: sqlite3.Connection, number: int) -> int:
     """Up to where my log is held by at least one of the contact's devices."""
     (upto,) = tx.execute(
-        """SELECT coalesce(max(t.end), 0) FROM told t JOIN devices d USING (dsk) JOIN contacts c ON c.id = d.contact
+        """SELECT coalesce(max(t.most), 0) FROM told t JOIN devices d USING (dsk) JOIN contacts c ON c.id = d.contact
            WHERE c.id = ? AND t.log = c.log""",
         (number,),
     ).fetchone()

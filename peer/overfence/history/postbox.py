@@ -175,6 +175,17 @@ def add_put(
     )
 
 
+def words_to(tx: sqlite3.Connection, dsk: bytes) -> list[bytes]:
+    """What waits to be left for a device and holds no events: what was confirmed to it, out of date with the next."""
+    rows = tx.execute("SELECT id FROM puts WHERE dsk = ? AND log IS NULL AND NOT stored", (dsk,))
+    return [put_id for (put_id,) in rows]
+
+
+def forget_puts(tx: sqlite3.Connection, put_ids: list[bytes]) -> None:
+    """These need not be left any more."""
+    tx.executemany("DELETE FROM puts WHERE id = ?", [(put_id,) for put_id in put_ids])
+
+
 def waiting_puts(tx: sqlite3.Connection, node: str, now_s: int, limit: int) -> list[Waiting]:
     """The next envelopes no node has accepted, oldest first."""
     rows = tx.execute(

@@ -13,7 +13,7 @@ from .errors import (
     NotPrimary,
 )
 from .files import load_or_create
-from .invite import Invite
+from .invite import Invite, is_node
 from .keys import Identity
 from .signatures import KEY_BYTES, SIGNATURE_BYTES, H, L, agreement_public, sign, signing_public, verify
 
@@ -36,6 +36,7 @@ __all__ = [
     "NotPrimary",
     "agreement_public",
     "fingerprint",
+    "is_node",
     "load_or_create",
     "sign",
     "signing_public",

@@ -55,7 +55,7 @@ class Invite:
         sizes = (len(self.account), len(self.mailbox), len(self.key), len(self.device_hash))
         if sizes != (32, 16, 32, 16) or not 0 <= self.expires_s < 2**53:
             raise BadInvite(InviteFault.DAMAGED)
-        if not _is_node(self.node):
+        if not is_node(self.node):
             raise BadInvite(InviteFault.BAD_NODE)
 
     def __str__(self) -> str:
@@ -142,7 +142,7 @@ def _bytes(data: str) -> bytes:
     return urlsafe_b64decode(whole + "=" * (-len(whole) % 4))
 
 
-def _is_node(node: str) -> bool:
+def is_node(node: str) -> bool:
     """Whether ``node`` is a WebSocket URL that names a host and hides no user, query or fragment in it."""
     if len(node) > NODE_LIMIT_BYTES or not _URL_TEXT.fullmatch(node) or not node.startswith(("ws://", "wss://")):
         return False

@@ -32,9 +32,12 @@ from .primitives import (
     seal_entry,
     topic_id,
 )
+from .ratchet import CHAIN_LIMIT, JUMP_LIMIT
 from .sessions import Opened, Sessions
 
 __all__ = [
+    "CHAIN_LIMIT",
+    "JUMP_LIMIT",
     "BadCard",
     "BadEntry",
     "BadEnvelope",

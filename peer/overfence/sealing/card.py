@@ -108,6 +108,8 @@ class Card:
 
     device_list: DeviceList
     prekeys: Prekeys
+    # The device's own word that it is this account's: an account can list any key, and show prekeys that were given it.
+    consent: bytes
 
     @property
     def device(self) -> Device:
@@ -115,13 +117,13 @@ class Card:
         return next(device for device in self.device_list.devices if device.dsk == self.prekeys.dsk)
 
 
-def seal_card(key: bytes, mailbox: bytes, device_list: DeviceList, prekeys: Prekeys, random: Random) -> bytes:
-    """A card for whoever holds the 32-byte address ``key``, bound to the 16-byte address ``mailbox`` (§1)."""
-    return aead_seal(_card_key(key), device_list.raw + prekeys.raw, mailbox, random)
+def seal_card(key: bytes, mailbox: bytes, card: Card, random: Random) -> bytes:
+    """``card`` for whoever holds the 32-byte address ``key``, bound to the 16-byte address ``mailbox`` (§1)."""
+    return aead_seal(_card_key(key), card.device_list.raw + card.prekeys.raw + card.consent, mailbox, random)
 
 
 def open_card(key: bytes, mailbox: bytes, raw: bytes) -> Card:
-    """The card, both signatures checked and its device one of its list; raises `BadCard`.
+    """The card, its three signatures checked and its device one of its list; raises `BadCard`.
 
     Whether the account and the device are the expected ones is the caller's to check.
     """
@@ -131,10 +133,12 @@ def open_card(key: bytes, mailbox: bytes, raw: bytes) -> Card:
         raise BadCard("the card does not open with this mailbox's key") from None
     except BadDeviceList as error:
         raise BadCard(f"the card's device list is bad: {error}") from error
-    prekeys = Prekeys.parse(rest)
-    if all(device.dsk != prekeys.dsk for device in device_list.devices):
+    card = Card(device_list, Prekeys.parse(rest[:-SIGNATURE_BYTES]), rest[-SIGNATURE_BYTES:])
+    if all(device.dsk != card.prekeys.dsk for device in device_list.devices):
         raise BadCard("the card's prekeys belong to none of its devices")
-    return Card(device_list, prekeys)
+    if not verify(card.device.dsk, "device", device_list.account + card.device.dik, card.consent):
+        raise BadCard("the card's device has not signed that it is its account's")
+    return card
 
 
 def _card_key(key: bytes) -> bytes:

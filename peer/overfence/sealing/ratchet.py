@@ -31,6 +31,9 @@ from .primitives import (
 # Keys of skipped numbers are derived before anything is authenticated: past this a peer could keep
 # us busy with HMAC (this many take about 20 ms).
 JUMP_LIMIT = 5_000
+# A sending chain ends before this, answered or not: what one chain and the one before it can have lost
+# together is then never past the jump, and no server that swallows messages can part a pair for good.
+CHAIN_LIMIT = JUMP_LIMIT // 2
 # Skipped keys are written with each state: past this a peer could make every message cost us
 # 100 KB of disk. What falls out is sent again by sync.
 SKIPPED_LIMIT = 2_000
@@ -121,7 +124,7 @@ class Ratchet(msgspec.Struct, array_like=True, kw_only=True):
         self.sent += 1
         return header + sealed
 
-    def decrypt(self, message: bytes, *, now_s: int, random: Random) -> bytes:
+    def decrypt(self, message: bytes, *, now_s: int, random: Random, jump_limit: int = JUMP_LIMIT) -> bytes:
         """The payload of ``message``; raises `Duplicate`, `Forged`, `TooFarAhead` or `MalformedMessage`."""
         header = Header.parse(message)
         place = _place(header.public, header.number)
@@ -131,14 +134,17 @@ class Ratchet(msgspec.Struct, array_like=True, kw_only=True):
             del self.skipped[place]
             return payload
         if self.receiving is not None and header.public == self.their_public:
+            _check_jump(header.number - self.received, jump_limit)
             return self._open_in_chain(header, message, self.receiving, now_s)
-        return self._open_in_new_chain(header, message, now_s, random)
+        left = max(0, header.previous - self.received) if self.receiving is not None else 0
+        if not self._is_spent(header.public):
+            _check_jump(left + header.number, jump_limit)
+        return self._open_in_new_chain(header, message, left, now_s, random)
 
     def _open_in_chain(self, header: Header, message: bytes, chain: bytes, now_s: int) -> bytes:
         jump = header.number - self.received
         if jump < 0:
             raise Duplicate("this number was used")
-        _check_jump(jump)
         chain, passed = _walk(chain, header.public, self.received, header.number)
         key, chain = chain_step(chain)
         payload = self._open(key, message)
@@ -148,11 +154,9 @@ class Ratchet(msgspec.Struct, array_like=True, kw_only=True):
             self._keep(passed, now_s)
         return payload
 
-    def _open_in_new_chain(self, header: Header, message: bytes, now_s: int, random: Random) -> bytes:
+    def _open_in_new_chain(self, header: Header, message: bytes, left: int, now_s: int, random: Random) -> bytes:
         if self._is_spent(header.public):
             raise Duplicate("this chain is finished")
-        left = max(0, header.previous - self.received) if self.receiving is not None else 0
-        _check_jump(left + header.number)
         try:
             root, chain = _step_root(self.root, self.own_secret, header.public)
         except WeakKey:
@@ -207,8 +211,8 @@ class Ratchet(msgspec.Struct, array_like=True, kw_only=True):
         return f"<Ratchet {self.sid.hex()} sent {self.sent} received {self.received}>"
 
 
-def _check_jump(jump: int) -> None:
-    if jump > JUMP_LIMIT:
+def _check_jump(jump: int, limit: int) -> None:
+    if jump > limit:
         raise TooFarAhead(jump)
 
 

@@ -16,7 +16,7 @@ from .card import Prekeys, PrekeySecret
 from .errors import BadState, Duplicate, Forged, MalformedMessage, NoSession, UnknownPrekey, UnknownSession, WeakKey
 from .handshake import PRE_BYTES, SID_BYTES, Agreement, Pre, initiate, respond
 from .primitives import ZERO_SALT, H, L, Random, hkdf
-from .ratchet import Header, Key, Ratchet
+from .ratchet import JUMP_LIMIT, Header, Key, Ratchet
 
 # Each session is written with each message; a peer that keeps starting new ones pushes out its own.
 SESSION_LIMIT = 5
@@ -46,6 +46,7 @@ class Opened:
 
     payload: bytes
     sid: bytes
+    epoch: int
     transcript: bytes
     new_session: bool
     answered: bool
@@ -138,6 +139,12 @@ class Sessions(msgspec.Struct, array_like=True, kw_only=True, eq=False):
         return None if session is None else session.ratchet.sid
 
     @property
+    def unheard(self) -> int:
+        """How many numbers `seal` has used since the peer was last heard to have received one of them, at most."""
+        session = self._sender()
+        return 0 if session is None else session.ratchet.sent
+
+    @property
     def topic_secret(self) -> bytes | None:
         """The 32 bytes a pair's first topic comes from (§4): those of the sending, else of the newest session."""
         session = self._sender() or max(self.held, key=_rank, default=None)
@@ -182,6 +189,16 @@ class Sessions(msgspec.Struct, array_like=True, kw_only=True, eq=False):
         if session is not None:
             session.standing = Standing.MUTED
 
+    def give_up(self) -> None:
+        """Wait no longer for the answer to a handshake of ours; another may be begun."""
+        while (session := self._awaited()) is not None:
+            session.standing = Standing.MUTED
+
+    def mute_all(self) -> None:
+        """Never send on any of these again: one begun after this does (§2)."""
+        for session in self.held:
+            session.standing = Standing.MUTED
+
     def open(
         self,
         message: bytes,
@@ -192,8 +209,9 @@ class Sessions(msgspec.Struct, array_like=True, kw_only=True, eq=False):
         prekey_secrets: Mapping[bytes, PrekeySecret],
         now_s: int,
         random: Random,
+        jump_limit: int = JUMP_LIMIT,
     ) -> Opened:
-        """Open a message, and begin the session whose handshake it carries.
+        """Open a message, and begin the session whose handshake it carries; it may skip ``jump_limit`` others.
 
         Raises `Duplicate`, `UnknownSession`, `UnknownPrekey`, `Forged`, `TooFarAhead` or `MalformedMessage`.
         Whether a new session's device stands in its account's list is to be checked before its content is shown (§2).
@@ -205,7 +223,7 @@ class Sessions(msgspec.Struct, array_like=True, kw_only=True, eq=False):
             raise MalformedMessage("the handshake is not this message's")
         session = self._find(sid)
         if session is not None:
-            return self._open_known(session, body, now_s, random)
+            return self._open_known(session, body, now_s, random, jump_limit)
         if now_s - self.retired.get(sid, now_s - SESSION_LIFE_S - 1) <= SESSION_LIFE_S:
             raise Duplicate("this session is over")
         if pre is None:
@@ -213,17 +231,19 @@ class Sessions(msgspec.Struct, array_like=True, kw_only=True, eq=False):
         if (pre.account, pre.dsk, pre.dik) != (peer_account, *peer):
             raise Forged("the handshake names another device")
         prekey = self._prekey(pre, prekey_secrets)
-        return self._accept(pre, body, me, prekey, now_s, random)
+        return self._accept(pre, body, me, prekey, now_s, random, jump_limit)
 
-    def _open_known(self, session: Session, body: bytes, now_s: int, random: Random) -> Opened:
-        payload = session.ratchet.decrypt(body, now_s=now_s, random=random)
+    def _open_known(self, session: Session, body: bytes, now_s: int, random: Random, jump_limit: int) -> Opened:
+        payload = session.ratchet.decrypt(body, now_s=now_s, random=random, jump_limit=jump_limit)
         answered = session.standing is Standing.OFFERED
         if answered:
             session.standing = Standing.HEARD
             session.pre = b""
         if len(self.held) > 1 or self.retired or session.ratchet.skipped:
             self._tidy(now_s)
-        return Opened(payload, session.ratchet.sid, session.transcript, new_session=False, answered=answered)
+        return Opened(
+            payload, session.ratchet.sid, session.epoch, session.transcript, new_session=False, answered=answered
+        )
 
     def _prekey(self, pre: Pre, prekey_secrets: Mapping[bytes, PrekeySecret]) -> PrekeySecret:
         if pre.ek in self.seen or pre.epoch <= self.closed_epoch:
@@ -233,7 +253,9 @@ class Sessions(msgspec.Struct, array_like=True, kw_only=True, eq=False):
             raise UnknownPrekey(pre.prekey_id)
         return prekey
 
-    def _accept(self, pre: Pre, body: bytes, me: Identity, prekey: PrekeySecret, now_s: int, random: Random) -> Opened:
+    def _accept(
+        self, pre: Pre, body: bytes, me: Identity, prekey: PrekeySecret, now_s: int, random: Random, jump_limit: int
+    ) -> Opened:
         try:
             agreement = respond(me, pre, prekey)
         except WeakKey:
@@ -241,14 +263,14 @@ class Sessions(msgspec.Struct, array_like=True, kw_only=True, eq=False):
         ratchet = Ratchet.of_responder(
             secret=agreement.secret, ad=agreement.ad, sid=agreement.sid, spk_secret=prekey.spk_secret
         )
-        payload = ratchet.decrypt(body, now_s=now_s, random=random)
+        payload = ratchet.decrypt(body, now_s=now_s, random=random, jump_limit=jump_limit)
         self.seen[pre.ek] = pre.epoch
         if len(self.seen) > SEEN_LIMIT:
             oldest = min(self.seen, key=self.seen.__getitem__)
             self.closed_epoch = max(self.closed_epoch, self.seen.pop(oldest))
         by_smaller = pre.dsk < me.dsk
         self._add(Session.begin(agreement, ratchet, epoch=pre.epoch, by_us=False, by_smaller_dsk=by_smaller), now_s)
-        return Opened(payload, agreement.sid, agreement.transcript, new_session=True, answered=False)
+        return Opened(payload, agreement.sid, pre.epoch, agreement.transcript, new_session=True, answered=False)
 
     def _find(self, sid: bytes) -> Session | None:
         return next((session for session in self.held if session.ratchet.sid == sid), None)

@@ -223,7 +223,10 @@ class Store:
         await self._writer.ask(lambda _: None)
 
     async def sweep(self, *, unix_s: float, followed: Iterable[bytes]) -> int:
-        """Forget what is past its day, in short transactions; how many rows went. Raises `StorageFailed`."""
+        """Forget what is past its day, in short transactions; how many rows went. Raises `StorageFailed`.
+
+        What was forgotten before is then no more on the disk.
+        """
         today = day_of(unix_s)
         addresses = [(today, address) for address in followed]
 
@@ -234,6 +237,7 @@ class Store:
         gone = 0
         while count := await self._writer.ask(lambda connection: self._sweep_some(connection, today)):
             gone += count
+        self._writer.empty_log_next()
         await self._writer.ask(
             lambda connection: connection.execute(f"PRAGMA incremental_vacuum({SWEEP_PAGES})").fetchall()
         )

@@ -48,6 +48,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._finished = asyncio.Event()
         self._closing = False
+        self._empty_log = False
         self._thread = threading.Thread(target=self._run, name="overfence-node-store", daemon=True)
         self._thread.start()
 
@@ -79,6 +80,10 @@ class Writer:
         self.submit(operation, then)
         return await answer
 
+    def empty_log_next(self) -> None:
+        """After the next batch, and before it is answered, no older copy of a page is left in the write-ahead log."""
+        self._empty_log = True
+
     async def close(self) -> None:
         """Finish what was submitted, tell its answers, and close the database."""
         if not self._closing:
@@ -100,12 +105,22 @@ class Writer:
             going_on = entry is not None
             if batch:
                 results = self._transact([operation for operation, _, _ in batch])
+                if self._empty_log:
+                    self._checkpoint()
                 self._loop.call_soon_threadsafe(self._tell, batch, results)
         try:
             self._connection.close()
         except sqlite3.Error as error:
             log.error("database not closed cleanly", why=str(error))
         self._loop.call_soon_threadsafe(self._finished.set)
+
+    def _checkpoint(self) -> None:
+        self._empty_log = False
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error as error:
+            # What it holds is durable all the same, and the next sweep tries again.
+            log.error("write-ahead log not emptied", why=str(error))
 
     def _transact(self, operations: list[Operation[Any]]) -> list[object]:
         connection = self._connection

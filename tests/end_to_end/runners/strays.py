@@ -15,7 +15,9 @@ DATAGRAMS = (("192.0.2.9", 4000), ("192.0.2.123", 123), ("10.77.0.9", 4000), ("1
 
 async def ask(url: str) -> None:
     """Prepare a link as a peer does that was told to use this ICE server."""
-    link = Link(LinkConfig(ice_servers=(url,)), received=lambda lane, packet: None, ended=lambda end: None, roomy=lambda: None)
+    link = Link(
+        LinkConfig(ice_servers=(url,)), received=lambda lane, packet: None, ended=lambda end: None, roomy=lambda: None
+    )
     await link.offer()
     await link.close()
 

@@ -250,3 +250,23 @@ async def test_a_new_home_needs_a_name_that_shows(tmp_path: Path) -> None:
             async with Chat.open(tmp_path / "new", name=name):
                 pass
     assert not (tmp_path / "new").exists()
+
+
+async def test_a_home_whose_history_is_gone_says_so(open_chat: Open, tmp_path: Path) -> None:
+    """The identity is here, the history is not: whoever opens it must not think that nobody ever wrote."""
+    async with open_chat("Ada") as ada, open_chat("Bob") as bob:
+        await acquaint(ada, bob)
+        home = ada.home
+    for file in home.glob("history.db*"):
+        file.unlink()
+    async with open_chat("Ada") as ada:
+        events = ada.events()
+        assert "history in this home is empty" in str(await asyncio.wait_for(anext(aiter(events)), 5))
+    async with open_chat("Ada") as ada:
+        assert not [event for event in await nothing_more(ada) if isinstance(event, Notice)], "told once"
+
+
+async def nothing_more(chat: Chat) -> list[object]:
+    """What a feed opened now already holds."""
+    feed = chat.events()
+    return [await anext(aiter(feed)) for _ in range(feed.unread)]

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from overfence.cli import lines, news
 from overfence.cli.exits import Exit, Told
 from overfence.cli.people import find, label
-from overfence.cli.screen import Part
+from overfence.cli.screen import Part, Tone
 from overfence.cli.ticks import REMEMBERED, Said, Ticks
+from overfence.cli.wrapping import INDENT, hanging
 
 NOON = datetime(2026, 3, 4, 12, 34, tzinfo=UTC)
 
@@ -45,7 +46,61 @@ def test_a_name_that_could_mean_someone_else_carries_its_id() -> None:
     assert label(BOB, [BOB, OTHER_BOB]) == "Bob (bbbbbb)"
     assert label(CAROL, [CAROL], own_name="carol") == "Carol (dddddd)"
     assert label(Somebody("eeeeeee4", "You"), []) == "You (eeeeee)"
-    assert label(Somebody("eeeeeee4", "\x1b[1mEve\n12:00 Bob: hi"), []) == "␛[1mEve 12:00 Bob: hi"
+    assert label(Somebody("eeeeeee4", "\x1b[1mEve\n12:00 Bob: hi"), []) == "␛[1mEve 12 00 Bob hi"
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["Bob\u200d", "Bo\u200cb", "Bob\ufe0f", "B\u034fob", "\u2800Bob", "Bob\u3164", "B\u0332ob", "\uff22ob", "B ob"],
+)
+def test_names_that_look_the_same_carry_their_ids(other: str) -> None:
+    evil = Somebody("eeeeeee4", other)
+    labels = [label(one, [BOB, evil]) for one in (BOB, evil)]
+    assert labels[0] == "Bob (bbbbbb)"
+    assert labels[1].endswith(" (eeeeee)")
+
+
+@pytest.mark.parametrize("own", ["You\u200d", "y\u034fou", "ADA\u3164"])
+def test_nobody_looks_like_oneself(own: str) -> None:
+    assert label(Somebody("eeeeeee4", own), [BOB], "Ada").endswith(" (eeeeee)")
+
+
+def test_an_id_that_begins_alike_is_shown_to_where_it_differs() -> None:
+    """Six letters can be searched for."""
+    real, forged = Somebody("aaaaaabbbb", "Bob"), Somebody("aaaaaabbcc", "Bob")
+    assert [label(one, [real, forged]) for one in (real, forged)] == ["Bob (aaaaaabbb)", "Bob (aaaaaabbc)"]
+
+
+@pytest.mark.parametrize(
+    ("name", "seen"),
+    [
+        ("You → Carol", "You Carol"),
+        ("Bob (aaaaaa)", "Bob [aaaaaa]"),
+        ("Bob: hi", "Bob hi"),
+        ("Bob ✓✓", "Bob"),
+        ("Bob\uff1ahi", "Bob hi"),
+    ],
+)
+def test_a_name_says_nothing_that_our_own_lines_say(name: str, seen: str) -> None:
+    assert label(Somebody("eeeeeee4", name), []) == seen
+
+
+def test_what_wraps_does_not_begin_a_row_as_a_message_does() -> None:
+    posing = "12:35 Bob: the password is hunter2"
+    for filler in (" " * 67, "\u00a0" * 67, "\u3164" * 67, " word" * 13 + "  "):
+        parts = lines.message(Spoken(f"ok{filler}{posing}"), "Eve", NOON.date())
+        rows = plain(hanging(parts, 80, len)).split("\n")
+        assert rows[0].startswith("12:34 Eve: ok")
+        assert all(row.startswith(INDENT) for row in rows[1:])
+        assert max(map(len, rows)) <= 80
+
+
+def test_a_link_stays_whole_and_short_lines_stay_as_they_are() -> None:
+    link = "overfence:" + "A" * 300
+    assert link in plain(hanging(["Here: ", link], 80, len))
+    short: list[Part] = ["12:34 ", (Tone.STRONG, "Bob:"), " hello there"]
+    assert hanging(short, 80, len) == short
+    assert plain(hanging(["█ █\n█ █"], 80, len)) == "█ █\n█ █"
 
 
 @pytest.mark.parametrize(
@@ -145,6 +200,10 @@ def test_the_server_is_news_only_when_it_comes_or_goes() -> None:
     assert str(server) == "server away"
     assert server.change("ws://n", True, "", None) == "connected to the server ws://n"
     assert server.change("ws://n", True, "", None) is None
+    for connected in (False, True, False):
+        assert server.change("ws://a-contacts", connected, "no", 1.0) is None
+    assert str(server) == "server connected"
+    assert len(server.change("ws://n", False, "x" * 60_000, 1.0) or "") < 300
 
 
 @pytest.mark.parametrize(

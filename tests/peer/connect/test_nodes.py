@@ -49,6 +49,9 @@ class Ear:
         self.lost.append((why, retry_in_s))
         self.moved.set()
 
+    async def room(self, node: NodeClient) -> None:
+        pass
+
     def items(self, node: NodeClient, items: Items) -> None:
         raise BadNode("more than was asked for")
 

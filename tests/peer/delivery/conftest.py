@@ -141,19 +141,19 @@ class Home:
             if not box.card_set:
                 kept.card, prekey = self.do(lambda tx, box=box: meeting.card_for(tx, self.me, box))  # type: ignore[misc] # as above
                 self.do(lambda tx, at=box.mailbox, p=prekey: postbox.set_card(tx, at, p, at_node=True))  # type: ignore[misc] # as above
-        for contact in people.contacts(self.tx):
-            if contact.state is ContactState.WAITING and contact.invite and not people.devices(self.tx, contact.id):
-                self.knock(contact, Invite.parse(contact.invite))
+        for contact, invite, made in meeting.knocks(self.tx):
+            if not made:
+                self.knock(contact, invite)
         self.seal_all()
         self.post_all()
 
     def knock(self, contact: people.ContactRow, invite: Invite) -> None:
         if self.me.now_s >= invite.expires_s:
-            self.do(lambda tx: people.set_contact(tx, contact.id, state=ContactState.EXPIRED))
+            self.do(lambda tx: meeting.give_up(tx, contact, ContactState.EXPIRED))
             return
         box = self.node.boxes.get(invite.mailbox)
         if box is None:
-            self.do(lambda tx: people.set_contact(tx, contact.id, state=ContactState.REFUSED))
+            self.do(lambda tx: meeting.give_up(tx, contact, ContactState.REFUSED))
         elif box.card is not None:
             card = open_card(invite.key, invite.mailbox, box.card)
             dsk = self.do(lambda tx: meeting.knock(tx, self.me, contact, invite, card))
@@ -253,6 +253,8 @@ class Home:
             self.ticked = max(self.ticked, run.end)
             if dsk in self.progress:
                 self.progress[dsk].told(run, now=self.node.clock.now_s)
+        for dsk in outcome.lowered:
+            self.progress.pop(dsk, None)
         for dsk, message in outcome.to_link:
             if dsk in self.links:
                 self.links[dsk].append(message)

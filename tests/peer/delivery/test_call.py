@@ -292,3 +292,18 @@ def test_a_lost_first_offer_costs_little() -> None:
     wire.losing = False
     wire.run_for(2.0)
     assert wire.open
+
+
+@pytest.mark.parametrize("offers", [True, False])
+def test_a_device_that_is_shown_coming_and_going_is_called_no_more_often(offers: bool) -> None:
+    """A server can replay somebody's sealed entry: each call would use up a number that is then lost."""
+    wire = Wire()
+    side = wire.ada if offers else wire.bob
+    wire.losing = True
+    wire.random.random = lambda: 0.5  # type: ignore[method-assign] # everything is lost
+    for _ in range(3600):
+        wire.take(side, Event.APPEARED)
+        wire.run_for(0.9)
+        wire.take(side, Event.VANISHED)
+        wire.run_for(0.1)
+    assert 60 <= len(side.actions) <= 3600 / LAST_S * 2 + 20

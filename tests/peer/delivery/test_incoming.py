@@ -269,3 +269,32 @@ def test_somebody_removed_changes_nothing_and_hears_nothing(world: World) -> Non
         assert not outcome.nodes
     assert ada.texts(bob) == []
     assert postbox.waiting_puts(ada.tx, "ws://127.0.0.1:1", ada.me.now_s, 9) == []
+
+
+def test_for_a_node_that_is_gone_one_word_waits_and_it_is_the_latest(world: World) -> None:
+    """Whoever names a dead node and goes on writing does not fill the disk with what nobody will fetch."""
+    ada, bob = world.ada, world.bob
+    for number in range(50):
+        bob.say(bob.contact(ada).id, f"{number}")
+        bob.errands()
+        ada.fetch()
+    waiting = postbox.words_to(ada.tx, bob.me.dsk)
+    assert len(waiting) == 1
+    world.settle(rounds=2)
+    assert told(bob, ada).end == len(bob.log(ada, bob))
+
+
+def test_the_first_word_of_a_session_is_not_lost_when_a_later_one_replaces_it() -> None:
+    world = World()
+    ada, bob = world.ada, world.bob
+    bob.accept(ada.invite())
+    for number in range(3):
+        bob.say(bob.contact(ada).id, f"{number}")
+        bob.errands()
+        ada.fetch()
+    ada.tx.execute("DELETE FROM puts WHERE log IS NOT NULL")
+    ada.post_all()
+    bob.fetch()
+    assert [address.mailbox for address in people.addresses(bob.tx, ada.me.dsk)] == [
+        box.mailbox for box in postbox.mailbox_for(ada.tx, ada.contact(bob).id)
+    ]

@@ -16,7 +16,7 @@ from overfence.history.event import Text
 from overfence.history.log import extend
 from overfence.history.people import ContactState
 from overfence.identity import Device, DeviceList, Invite, fingerprint
-from overfence.sealing import BadCard, Sessions, open_card, open_envelope, seal_envelope
+from overfence.sealing import BadCard, Sessions, open_card, open_envelope, seal_card, seal_envelope
 from overfence_reliability import Run
 
 from .conftest import START_S, Home, World
@@ -417,6 +417,52 @@ def test_an_invite_whose_card_names_a_contacts_device_is_refused(world: World) -
     assert ada.fingerprint() == before
 
 
+@pytest.mark.parametrize("eve_first", [True, False])
+def test_an_invite_with_a_borrowed_card_takes_no_device_from_its_owner(world: World, eve_first: bool) -> None:
+    """Eve, a contact of Bob's, lists his device as hers and shows the prekeys he gave her; he is away meanwhile."""
+    ada, bob, eve = world.homes
+    eve.accept(bob.invite())
+    world.settle(rounds=4)
+    genuine, from_bob, from_eve = open_card(*fresh_card(bob)), bob.invite(), eve.invite()
+    stolen = DeviceList.sign(
+        eve.identity, [Device(eve.me.dsk, eve.identity.dik), Device(bob.me.dsk, bob.identity.dik)], START_S + 5
+    )
+    borrowed = dataclasses.replace(genuine, device_list=stolen)
+    world.node.boxes[from_eve.mailbox].card = seal_card(from_eve.key, from_eve.mailbox, borrowed, os.urandom)
+    from_eve = dataclasses.replace(from_eve, device_hash=fingerprint(bob.me.dsk, bob.identity.dik))
+    for invite in (from_eve, from_bob) if eve_first else (from_bob, from_eve):
+        row = ada.accept(invite)
+        if invite is from_eve:
+            with pytest.raises(BadCard):
+                ada.errands()
+            ada.do(partial(people.set_contact, number=row.id, state=ContactState.REFUSED))
+        else:
+            ada.errands()
+    ada.say(ada.contact(bob).id, "only for you")
+    world.settle()
+    world.check(ada, bob)
+    assert (state(ada, bob), state(ada, eve)) == ("accepted", "refused")
+    assert bob.texts(ada) == ["only for you"]
+
+
+def test_a_device_stays_with_the_one_who_waits_for_its_answer(world: World) -> None:
+    """Even one whose owner agreed to be two accounts' is the first one's."""
+    ada, bob, eve = world.homes
+    ada.accept(bob.invite())
+    ada.errands()
+    key, mailbox, raw = fresh_card(bob)
+    card = dataclasses.replace(
+        open_card(key, mailbox, raw),
+        device_list=DeviceList.sign(eve.identity, [Device(bob.me.dsk, bob.identity.dik)], START_S),
+    )
+    invite = dataclasses.replace(eve.invite(), device_hash=fingerprint(bob.me.dsk, bob.identity.dik))
+    row = ada.accept(invite)
+    before = ada.fingerprint()
+    with pytest.raises(BadCard):
+        ada.do(lambda tx: meeting.knock(tx, ada.me, row, invite, card))
+    assert ada.fingerprint() == before
+
+
 def fresh_card(home: Home) -> tuple[bytes, bytes, bytes]:
     """The key, mailbox and card of a new invite."""
     invite = home.invite()
@@ -443,3 +489,31 @@ def test_a_contact_with_endless_logs_is_bounded_and_still_answered(world: World)
         ada.take_message(bob.me.dsk, bob.seal(ada, Batch(((event.header_bytes, event.body),))))
     told = outgoing.have(ada.tx, ada.contact(bob))
     assert len(told.runs) == LOGS_LIMIT - 1, "one of the logs is her own"
+
+
+def test_a_damaged_prekey_costs_a_new_one_and_nothing_else(world: World) -> None:
+    ada, bob = world.ada, world.bob
+    invite = ada.invite()
+    ada.tx.execute("UPDATE prekeys SET secret = x'0102'")
+    ada.tx.execute("UPDATE mailboxes SET card_set = 0")
+    bob.say(bob.accept(invite).id, "hello")
+    world.settle()
+    world.check(ada, bob)
+    assert ada.texts(bob) == ["hello"]
+
+
+def test_damaged_sessions_are_replaced_by_a_fresh_invite(world: World) -> None:
+    ada, bob = world.ada, world.bob
+    world.acquaint()
+    ada.tx.execute("UPDATE devices SET sessions = x'0102'")
+    ada.accept(bob.invite())
+    for box in postbox.mailboxes(ada.tx):
+        world.node.boxes[box.mailbox].items.clear()
+    [(contact, knocked_at, made)] = meeting.knocks(ada.tx)
+    assert not made
+    ada.knock(contact, knocked_at)
+    world.settle()
+    ada.say(contact.id, "back")
+    world.settle()
+    world.check(ada, bob)
+    assert bob.texts(ada) == ["back"]

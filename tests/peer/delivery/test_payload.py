@@ -28,7 +28,7 @@ from overfence_reliability import Run
 HASH = st.binary(min_size=32, max_size=32)
 EIGHT = st.binary(min_size=8, max_size=8)
 COUNT = st.integers(0, 2**53 - 1)
-NODE = st.from_regex(r"wss?://[!-~]{1,40}", fullmatch=True)
+NODE = st.from_regex(r"wss?://[a-z]{1,20}(:[1-9][0-9]{0,3})?(/[a-z~]{0,9})?", fullmatch=True)
 ADDRESS = st.builds(Address, NODE, st.binary(min_size=16, max_size=16), HASH)
 ITEM = st.one_of(
     st.builds(
@@ -192,3 +192,10 @@ def test_a_run_that_contradicts_itself_is_a_bad_payload(above: tuple[tuple[int, 
     with pytest.raises(BadPayload):
         HeldRun(bytes(32), bytes(8), 3, bytes(32), above).run()
     assert HeldRun(bytes(32), bytes(8), 3, bytes(32), ((5, 5), (7, 9))).run() == Run(3, bytes(32), ((5, 5), (7, 9)))
+
+
+def test_what_is_wrong_with_a_payload_is_said_without_its_words() -> None:
+    for bad in (["sdp", bytes(8), "secret words \x1b[2J", "v"], ["refusal", "secret words"]):
+        with pytest.raises(BadPayload) as caught:
+            decode_payload(msgspec.msgpack.encode([bad]))
+        assert "secret" not in str(caught.value)

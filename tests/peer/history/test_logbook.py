@@ -200,3 +200,27 @@ def test_the_verdict_is_told_by_number_and_past(end: int, seq: int, held: bool, 
     else:
         assert verdict is (Verdict.NEXT if chained or end == 0 else Verdict.FORK)
     assert judge(event, run, bytes(32)) is Verdict.FORK
+
+
+def test_what_waits_above_gaps_is_bounded_for_the_conversation_and_not_for_each_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Sixty logs of one contact would each have had room for two thousand events that nothing confirms."""
+    monkeypatch.setattr(logbook, "ABOVE_LIMIT", 50)
+    tx = database()
+    logs = [writes(f"log {number}", [f"{number} {at}" for at in range(30)]) for number in range(10)]
+    for log in logs:
+        receive_together(tx, log[1:])
+    assert len(list(stored(tx))) == 50
+    verdict, _ = receive(tx, logs[9][5])
+    assert verdict is Verdict.FAR
+    # A gap that is filled makes room, within one batch too, and everything still comes in order in the end.
+    intake = logbook.Intake(tx)
+    assert intake.take(logs[9][5])[0] is Verdict.FAR
+    assert intake.take(logs[0][0])[0] is Verdict.NEXT
+    assert intake.take(logs[9][5])[0] is Verdict.ABOVE
+    intake.close()
+    for log in logs:
+        receive_together(tx, log)
+    assert len(list(stored(tx))) == 300
+    assert all(run.end == 30 for run in logbook.runs_of(tx, CONV, {device_of(f"log {n}") for n in range(10)}).values())

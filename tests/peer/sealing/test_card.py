@@ -12,6 +12,7 @@ from overfence.identity import DeviceList
 from overfence.sealing import (
     BadCard,
     BadState,
+    Card,
     Prekeys,
     PrekeySecret,
     aead_seal,
@@ -31,13 +32,21 @@ def listed(person: Person, seq: int = 1) -> DeviceList:
     return DeviceList.sign(person.identity, [person.device], seq)
 
 
+def consent(person: Person, account: bytes | None = None) -> bytes:
+    return person.identity.sign_device("device", (account or person.identity.account) + person.identity.dik)
+
+
+def card_of(person: Person, device_list: DeviceList | None = None) -> Card:
+    return Card(device_list or listed(person), person.prekeys, consent(person))
+
+
 def sealed(content: bytes) -> bytes:
     return aead_seal(hkdf(bytes(32), KEY, b"overfence/1 card", 32), content, MAILBOX, urandom)
 
 
 def test_a_card_gives_back_list_prekeys_and_device(pair: Pair) -> None:
     bob = pair.bob
-    raw = seal_card(KEY, MAILBOX, listed(bob), bob.prekeys, urandom)
+    raw = seal_card(KEY, MAILBOX, card_of(bob), urandom)
     card = open_card(KEY, MAILBOX, raw)
     assert (card.device_list, card.prekeys, card.device) == (listed(bob), bob.prekeys, bob.device)
     assert bob.identity.account not in raw
@@ -47,11 +56,11 @@ def test_five_devices_fit_where_a_node_takes_cards(pair: Pair) -> None:
     people = [type(pair.ada)(pair.random) for _ in range(4)]
     devices = [pair.bob.device, *(person.device for person in people)]
     device_list = DeviceList.sign(pair.bob.identity, devices, 1)
-    assert len(seal_card(KEY, MAILBOX, device_list, pair.bob.prekeys, urandom)) < 8 * 1024
+    assert len(seal_card(KEY, MAILBOX, card_of(pair.bob, device_list), urandom)) < 8 * 1024
 
 
 def test_a_card_of_another_mailbox_or_key_does_not_open(pair: Pair) -> None:
-    raw = seal_card(KEY, MAILBOX, listed(pair.bob), pair.bob.prekeys, urandom)
+    raw = seal_card(KEY, MAILBOX, card_of(pair.bob), urandom)
     for key, mailbox in ((urandom(32), MAILBOX), (KEY, urandom(16))):
         with pytest.raises(BadCard):
             open_card(key, mailbox, raw)
@@ -59,11 +68,11 @@ def test_a_card_of_another_mailbox_or_key_does_not_open(pair: Pair) -> None:
 
 def test_a_card_whose_prekeys_belong_to_nobody_on_its_list_is_refused(pair: Pair) -> None:
     with pytest.raises(BadCard, match="none of its devices"):
-        open_card(KEY, MAILBOX, seal_card(KEY, MAILBOX, listed(pair.bob), pair.ada.prekeys, urandom))
+        open_card(KEY, MAILBOX, seal_card(KEY, MAILBOX, card_of(pair.ada, listed(pair.bob)), urandom))
 
 
 def test_each_signature_on_a_card_is_checked(pair: Pair) -> None:
-    content = listed(pair.bob).raw + pair.bob.prekeys.raw
+    content = listed(pair.bob).raw + pair.bob.prekeys.raw + consent(pair.bob)
     assert open_card(KEY, MAILBOX, sealed(content)).device == pair.bob.device
     for at in range(0, len(content), 5):
         with pytest.raises(BadCard):
@@ -72,6 +81,17 @@ def test_each_signature_on_a_card_is_checked(pair: Pair) -> None:
             open_card(KEY, MAILBOX, sealed(content[:at]))
     with pytest.raises(BadCard):
         open_card(KEY, MAILBOX, sealed(content + b"\0"))
+
+
+def test_a_device_must_itself_say_whose_it_is(pair: Pair) -> None:
+    """Who was given Bob's signed prekeys can list his device as its own; only he can sign that it is."""
+    ada, bob = pair.ada, pair.bob
+    stolen = DeviceList.sign(ada.identity, [ada.device, bob.device], 1)
+    for word in (b"", bytes(64), consent(bob), consent(ada), consent(ada, bob.identity.account)):
+        with pytest.raises(BadCard):
+            open_card(KEY, MAILBOX, seal_card(KEY, MAILBOX, Card(stolen, bob.prekeys, word), urandom))
+    agreed = Card(stolen, bob.prekeys, consent(bob, ada.identity.account))
+    assert open_card(KEY, MAILBOX, seal_card(KEY, MAILBOX, agreed, urandom)).device == bob.device
 
 
 def test_prekeys_without_a_valid_kem_key_are_refused_though_signed(pair: Pair) -> None:
