@@ -51,7 +51,8 @@ async def run(settings: Settings, start: Start) -> Exit:
     is_new = not (settings.home / "identity").exists()
     if start.link is not None and (is_new or server is None):
         # Looked at before a home is made: a link that leads nowhere leaves none behind.
-        server = server or _node_of(start.link, is_new)
+        named = _node_of(start.link, is_new)
+        server = server or named
     async with AsyncExitStack() as stack:
         me = await _open(stack, settings, screen, start.name, server)
         if is_new:
