@@ -45,6 +45,9 @@ def test_two_people_talk_through_pipes_and_one_leaves(start: Start, node: str, t
     ada.sees(r"^\d\d:\d\d Bob: /etc is a folder$")
     ada.sees(r"^connected straight to Bob \(\w+–\w+\)$")  # noqa: RUF001 - an en dash is between two ends
 
+    # The first seconds, in which nothing had been tried yet, were not told as a failure.
+    assert "no direct connection" not in ada.said
+
     ada.types("/helo")
     ada.sees(r"^there is no command /helo; did you mean /help\?")
     ada.types("x" * 20_000)
@@ -116,6 +119,13 @@ def test_a_server_that_is_away_keeps_nobody_from_typing(start: Start, node: str,
     lonely.hangs_up()
     assert lonely.ends() == Exit.FAILED
     assert len(re.findall(r"no connection to the server", lonely.said)) == 1
+
+
+def test_a_plain_server_behind_wss_is_guessed(start: Start, node: str, tmp_path: Path) -> None:
+    eve = start("--home", tmp_path / "eve", "chat", "--name", "Eve", "--server", f"wss{node.removeprefix('ws')}")
+    eve.sees(r"Is it a server without TLS\? Then its address begins with ws://")
+    eve.hangs_up()
+    assert eve.ends() == Exit.OK
 
 
 def test_without_any_server_it_says_how_to_get_one(start: Start, tmp_path: Path) -> None:

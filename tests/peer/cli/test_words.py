@@ -147,6 +147,13 @@ def test_the_server_is_news_only_when_it_comes_or_goes() -> None:
     assert server.change("ws://n", True, "", None) is None
 
 
+@pytest.mark.parametrize(
+    ("detail", "worth"), [("", False), ("not here now", False), ("connected", False), ("no answer in time", True)]
+)
+def test_only_a_try_that_failed_is_news_of_the_way(detail: str, worth: bool) -> None:
+    assert news.failed_to_connect(detail) is worth
+
+
 def test_a_server_without_tls_at_the_other_end_is_guessed() -> None:
     plain = "cannot connect: [SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:992)"
     assert "begins with ws://" in news.server_hint("wss://n", plain)
