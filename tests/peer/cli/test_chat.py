@@ -213,7 +213,9 @@ def test_two_people_talk_in_terminals_and_an_unfinished_line_is_kept(start: Star
     back.sees(r"Ada> half a line")
     back.types(" and the rest", end="\r")
     ada.sees(r"Bob: half a line and the rest")
-    back.sees(r"You: half a line and the rest ✓")
+    # A key pressed while a line is being written above the prompt is the terminal's: the last such line comes first.
+    ticked = back.sees(r"You: half a line and the rest ✓✓|✓✓ delivered up to")
+    back.sees(r"Ada>", ticked.end())
     back.types("\x04", end="")
     assert back.ends() == Exit.OK
     assert not (tmp_path / "bob" / "draft").exists()
