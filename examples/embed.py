@@ -1,16 +1,18 @@
-"""Two people in one program. Start a node first: overfence serve"""
+"""Two people in one program, again and again. Start a node first: overfence serve"""
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
 
-from overfence import Chat, ContactAdded, Conversation
+from overfence import Chat, Conversation, Message
+
+PATIENCE_S = 30
 
 
-async def welcome(me: Chat) -> None:
-    async for event in me.events():  # contacts, presence, paths, servers, ticks
-        if isinstance(event, ContactAdded):
-            await me.conversation(event.contact).send("Come in!")
-            return
+async def answer(me: Chat, heard: AsyncIterator[Message]) -> None:
+    async for message in heard:  # from anybody, whoever has just become a contact included
+        await me.conversation(message.contact).send("Come in!")
+        return
 
 
 async def first_words(talk: Conversation) -> str | None:
@@ -21,19 +23,21 @@ async def first_words(talk: Conversation) -> str | None:
 
 async def main(server: str) -> None:
     async with (
+        asyncio.timeout(PATIENCE_S),
         Chat.open("ada-home", name="Ada", server=server) as ada,
         Chat.open("bob-home", name="Bob", server=server) as bob,
         asyncio.TaskGroup() as tasks,
     ):
-        tasks.create_task(welcome(ada))
-        invite = await ada.invite()  # str(invite) is a link, invite.qr() draws it
-        friend = await bob.accept(str(invite))  # a contact at once, and writable
-        talk = bob.conversation(friend)
+        tasks.create_task(answer(ada, ada.messages()))
+        known = bob.contacts()  # empty the first time; later, Ada is there already
+        if not known:
+            invite = await ada.invite()  # str(invite) is a link, invite.qr() draws it
+            known = [await bob.accept(str(invite))]  # a contact at once, and writable
+        talk = bob.conversation(known[0])
         answering = tasks.create_task(first_words(talk))
         message = await talk.send("Is anybody there?")  # returns once it is safe on this disk
         await message.delivered(timeout=10)  # returns once it is safe on hers
-        answer = await answering
-        print(f"{friend.name} holds it, and says: {answer}")
+        print(f"{known[0].name} holds it, and says: {await answering}")
 
 
 asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "ws://127.0.0.1:8400"))

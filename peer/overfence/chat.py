@@ -371,7 +371,7 @@ class Chat:
             contact.online = moved.online
             self._tell(PresenceChanged(contact, moved.online))
         path = "direct" if moved.path == "direct" else "mailbox" if moved.path == "mailbox" else "offline"
-        if contact.path != path:
+        if (contact.path, contact.detail) != (path, moved.detail):
             contact.path, contact.detail, contact.pair = path, moved.detail, moved.pair  # type: ignore[assignment] # a Literal
             self._tell(PathChanged(contact, contact.path, moved.detail, moved.pair))
 

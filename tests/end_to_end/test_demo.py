@@ -142,12 +142,15 @@ def read_until(process: subprocess.Popen[str], words: str) -> list[str]:
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_takes_all_its_processes_with_it(started: subprocess.Popen[str], sign: signal.Signals) -> None:
+def test_interrupted_it_takes_all_its_processes_with_it(
+    started: subprocess.Popen[str], sign: signal.Signals, tmp_path: Path
+) -> None:
     pids = pids_in(read_until(started, "round trips"))
     assert len([pid for pid in pids if is_running(pid)]) == 3
     started.send_signal(sign)
     rest, _ = started.communicate(timeout=30)
-    assert "Stopped" in rest
+    assert "Stopped; all its processes are gone, and nothing of it is left." in rest
+    assert not list(tmp_path.glob("overfence-*"))
     assert "Traceback" not in rest
     assert started.returncode not in (0, None)
     assert not [pid for pid in pids if is_running(pid)]

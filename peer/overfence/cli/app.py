@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
-from .exits import EPILOGUE, Exit, explain
+from .exits import EPILOGUE, Exit, Told, explain
 from .screen import Interrupted
 from .settings import Settings
 
@@ -44,7 +44,7 @@ Here = Annotated[Settings, Parameter(parse=False)]
 @app.meta.default
 def launch(
     *,
-    home: Annotated[Path | None, Parameter(env_var="OVERFENCE_HOME")] = None,
+    home: Annotated[str | None, Parameter(env_var="OVERFENCE_HOME")] = None,
     verbose: Annotated[bool, Parameter(name=["--verbose", "-v"], negative="")] = False,
     rest: Annotated[Sequence[str], Parameter(parse=False)],
 ) -> int:
@@ -59,6 +59,8 @@ def launch(
     """
     log_to_stderr(verbose)
     command, bound, unparsed = app.parse_args(rest, exit_on_error=False, print_error=True)
+    if verbose and command is demo:
+        raise Told("demo has no -v: its processes log into files of their own, and --keep DIR keeps those.", Exit.USAGE)
     if "here" in unparsed:
         bound.arguments["here"] = Settings(home)
     answer = command(*bound.args, **bound.kwargs)
@@ -103,7 +105,8 @@ async def send(
     text
         What to say; after "--" it may begin with a hyphen.
     wait
-        Seconds to wait for delivery, and exit with 1 without it. Not given: wait a little, and exit with 0 either way.
+        Seconds to wait for delivery, and exit with 1 without it. Not given: a few seconds at most, until the server has
+        it, and exit with 0 delivered or not.
     """
     from . import once
 
@@ -133,6 +136,36 @@ async def history(
     from . import once
 
     return await once.history(here, contact, limit, json)
+
+
+@app.command
+async def search(
+    *words: str,
+    limit: int = 20,
+    json: Annotated[bool, Parameter(negative="")] = False,
+    here: Here,
+) -> Exit:
+    """Print the messages that have every one of the words, oldest first; exit with 1 if there is none.
+
+    Parameters
+    ----------
+    words
+        What to look for.
+    limit
+        How many, of the newest.
+    json
+        One JSON object a line.
+    """
+    from . import once
+
+    return await once.search(here, " ".join(words), limit, json)
+
+
+@app.command(name="help")
+def help_(*command: str) -> Exit:
+    """Show what can be typed: in all, or for one COMMAND."""
+    app.help_print(command)
+    return Exit.OK
 
 
 @app.command
@@ -172,7 +205,7 @@ async def demo(*, messages: int = 200, seed: int | None = None, keep: Path | Non
     Parameters
     ----------
     messages
-        How many are sent.
+        How many are sent; at least 50.
     seed
         Repeats a run's choices; each run prints its own.
     keep

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from .shown import brief
+
 HISTORY_LINES = 20
 # More would scroll what matters out of every terminal, and hold that much in memory.
 HISTORY_LIMIT = 10_000
@@ -22,6 +24,7 @@ Type, and Enter sends. A line that begins with / is a command; begin with // to 
   /history [N]      the last N messages
   /search WORDS     find messages
   /quit             leave (so do Ctrl-D, and Ctrl-C, which also keeps what you were typing)
+Ctrl-U discards all you have typed, however many lines; ↑ brings back what you typed before.
 ✓ safe on your disk, goes out by itself   ✓✓ safe on a device of theirs"""
 
 
@@ -144,7 +147,9 @@ def parse(line: str) -> Command:
         return _history(words)
     near = get_close_matches(word, NAMES, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
-    return Mistake(f"there is no such command; {hint}/help lists them, and //… sends a line that begins with /")
+    return Mistake(
+        f"there is no command {brief(word)}; {hint}/help lists them, and //… sends a line that begins with /"
+    )
 
 
 def _history(words: str) -> Command:

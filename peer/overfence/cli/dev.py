@@ -7,17 +7,19 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from .exits import Exit, Told
 from .session import Start
 from .session import run as run_session
-from .settings import Settings
+from .settings import Settings, checked_port
 
 FOLDER = ".overfence"
 NODE = "node"
+PEOPLE = ("bob", "ada", "carol", "dave", "erin", "frank")
 PROBE_S = 1.0
 NODE_START_S = 20.0
 PROBE_EVERY_S = 0.05
@@ -25,13 +27,21 @@ PROBE_EVERY_S = 0.05
 
 def run(name: str, link: str | None, port: int) -> Coroutine[Any, Any, Exit]:
     """A chat as ``name``, to be awaited; the first on this machine brings up the node at once."""
+    checked_port(port, 1)
     folder = Path(os.environ.get("OVERFENCE_DEV") or FOLDER).absolute()
     if not name.isprintable() or name.startswith(".") or name == NODE or set(name) & set("/\\"):
         raise Told(f"{name!r} names a folder here, too: use letters and digits.", Exit.BAD_INPUT)
     server = find_or_start_node(folder, port)
-    other = "bob" if name.casefold() != "bob" else "ada"
-    start = Start(link, name, server, their_command=f"python3 dev.py chat {other}")
+    names = _fresh_names(folder, name)
+    start = Start(link, name, server, their_command=lambda: f"python3 dev.py chat {next(names)}")
     return run_session(Settings(folder / name), start)
+
+
+def _fresh_names(folder: Path, own: str) -> Iterator[str]:
+    """Who may sit at the next terminal: people who have no home yet, each once."""
+    for other in chain(PEOPLE, (f"guest{number}" for number in count(1))):
+        if other != own.casefold() and not (folder / other).exists():
+            yield other
 
 
 def find_or_start_node(folder: Path, port: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
 
 
@@ -16,6 +17,8 @@ class Exit(IntEnum):
     INTERRUPTED = 130
     TERMINATED = 143
 
+
+_WORD_FIRST = re.compile(r"[a-z]+[ ,]")
 
 EPILOGUE = (
     "Exit codes: 0 done; 1 failed; 2 the command line is wrong; 3 the port, data or home is in use by another "
@@ -54,19 +57,22 @@ def explain(error: Exception) -> tuple[str, Exit]:
         peer.NameNeeded: ("Begin with: overfence chat", Exit.BAD_INPUT),
         peer.HistoryTooNew: ("It was left as it is.", Exit.BAD_INPUT),
         peer.HistoryDamaged: ("It was left as it is: restore it, or choose another --home.", Exit.BAD_INPUT),
-        peer.StorageFailed: ("Check the disk (is it full?); everything before still holds.", Exit.FAILED),
+        peer.StorageFailed: (
+            "Check the disk (is it full, may you write there?); everything before still holds.",
+            Exit.FAILED,
+        ),
         peer.NoServer: ("Name one with --server ws://… or start your own: overfence serve", Exit.BAD_INPUT),
         peer.Unreachable: ("Check --server and the network; what is queued stays queued.", Exit.FAILED),
-        peer.NotDelivered: ("It stays queued and goes out the next time overfence runs.", Exit.FAILED),
+        peer.NotDelivered: ("It goes out by itself whenever overfence runs.", Exit.FAILED),
         peer.TooLong: ("Send it in parts.", Exit.BAD_INPUT),
-        peer.EmptyMessage: ("Nothing was sent.", Exit.BAD_INPUT),
+        peer.EmptyMessage: ("", Exit.BAD_INPUT),
         peer.BadName: ("Choose another name.", Exit.BAD_INPUT),
         peer.UnknownContact: ("See whom you know: overfence chat, then /contacts", Exit.BAD_INPUT),
         peer.ContactRemoved: ("Nothing more can be sent there; the history is kept.", Exit.BAD_INPUT),
-        InviteExpired: ("Ask for a new one.", Exit.BAD_INPUT),
-        OwnInvite: ("Send it to somebody.", Exit.BAD_INPUT),
-        identity.BadInvite: ("Ask for the link again if need be.", Exit.BAD_INPUT),
-        identity.BadKeyFile: ("It was left as it is: restore it, or choose another --home.", Exit.BAD_INPUT),
+        InviteExpired: ("", Exit.BAD_INPUT),
+        OwnInvite: ("", Exit.BAD_INPUT),
+        identity.BadInvite: ("Ask whoever sent it for another if need be.", Exit.BAD_INPUT),
+        identity.BadKeyFile: ("It was left as it is; another --home goes on without it.", Exit.BAD_INPUT),
         identity.KeyFileExposed: ("", Exit.BAD_INPUT),
         identity.KeyFileUnavailable: ("Check who may read and write there, or choose another --home.", Exit.BAD_INPUT),
     }
@@ -85,5 +91,8 @@ def explain(error: Exception) -> tuple[str, Exit]:
 def sentence(error: Exception, what_to_do: str) -> str:
     """The error's own words, or the first sentence of its promise where it was raised without any."""
     said = str(error) or (type(error).__doc__ or type(error).__name__).split(". ")[0].split("; ")[0]
-    said = said[:1].upper() + said[1:].rstrip(". ") + "."
+    # A word alone begins a sentence; a file's name is spelled as it is.
+    if _WORD_FIRST.match(said):
+        said = said[:1].upper() + said[1:]
+    said = said.rstrip(". ") + "."
     return f"{said} {what_to_do}".rstrip()

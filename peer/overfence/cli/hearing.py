@@ -36,6 +36,8 @@ class Hearing:
         self._running: list[asyncio.Task[None]] = []
         # What arrives waits until the past is on screen.
         self._past_shown = asyncio.Event()
+        # How messages to each contact went, as last told of.
+        self._paths: dict[str, str] = {}
         sitting.welcome = self._welcome
 
     async def begin(self) -> None:
@@ -86,9 +88,7 @@ class Hearing:
             case PresenceChanged(contact, online):
                 sitting.tell(news.presence(sitting.who(contact), online))
             case PathChanged(contact, way, detail, pair):
-                # Before they have answered there is nothing to say about the way.
-                if contact.state == "accepted":
-                    sitting.tell(news.path(sitting.who(contact), way, detail, pair))
+                self._tell_path(contact, news.path(sitting.who(contact), way, detail, pair), way, detail)
             case ServerChanged(url, connected, detail, retry_in_s):
                 await self._server(url, connected, detail, retry_in_s)
             case Delivered(contact, upto):
@@ -115,11 +115,25 @@ class Hearing:
                 sitting.seen.add(message.id)
                 sitting.show(message)
 
+    def _tell_path(self, contact: Contact, line: str, way: str, detail: str) -> None:
+        before = self._paths.get(contact.id)
+        # Before they have answered there is nothing to say about the way, nor before anything was tried.
+        worth_telling = way == "direct" or before == "direct" or news.failed_to_connect(detail)
+        if way == "offline":
+            worth_telling = before is not None
+        if contact.state == "accepted":
+            self._paths[contact.id] = way
+            if worth_telling:
+                self._sitting.tell(line)
+
     def _tell_change(self, contact: Contact) -> None:
         sitting = self._sitting
+        if contact.state == "accepted" and news.is_nameless(contact):
+            # The name follows, and then it is told who has answered.
+            return
         name, state = sitting.known.get(contact.id, (contact.name, ""))
         sitting.know(contact)
-        if contact.name != name:
+        if contact.name != name and name != contact.id[: news.UNNAMED_ID]:
             sitting.tell(f"{shown(name)} is called {sitting.who(contact)} now")
         if contact.state != state:
             sitting.tell(news.state(sitting.who(contact), contact))
@@ -130,7 +144,7 @@ class Hearing:
         if line and connected:
             sitting.tell(line)
         elif line:
-            sitting.warn(line)
+            sitting.warn(line + news.server_hint(url, detail))
         if connected and sitting.invite_owed:
             # It is lost again: the next connection brings another try.
             with suppress(OverfenceError):

@@ -23,9 +23,29 @@ STATES = {
 }
 
 
+# A contact without a name is called by so much of their id.
+UNNAMED_ID = 8
+STUCK = {
+    "refused": "someone else used the invite first; ask for a new one",
+    "expired": "the invite has expired; ask for a new one",
+}
+# A message holds 16,384 bytes, and some of them say whose it is and when it was said.
+DRAFT_LIMIT_BYTES = 16_000
+
+
 def state(who: str, contact: Contact) -> str:
     """How far becoming contacts has come."""
     return f"{who} {STATES.get(contact.state, contact.state)}"
+
+
+def stuck(contact: Contact) -> str:
+    """Why nothing can go to this contact until there is a new invite; "" if something can."""
+    return STUCK.get(contact.state, "")
+
+
+def is_nameless(contact: Contact) -> bool:
+    """Whether all that is known of them is an invite: their name comes with their answer."""
+    return contact.name == contact.id[:UNNAMED_ID]
 
 
 def presence(who: str, online: bool) -> str:
@@ -46,6 +66,28 @@ def path(who: str, way: str, detail: str, pair: tuple[str, str] | None) -> str:
 def between(pair: tuple[str, str] | None) -> str:
     """The kinds of addresses a direct connection runs between."""
     return f" ({shown(pair[0])}–{shown(pair[1])})" if pair else ""  # noqa: RUF001 - an en dash is between two ends
+
+
+def failed_to_connect(detail: str) -> bool:
+    """Whether a way by the mailbox is the outcome of a try; before any, and while they are away, it is no news."""
+    return detail not in ("", "not here now", "connected")
+
+
+def server_hint(url: str, detail: str) -> str:
+    """What may be wrong with the address, where the failure to connect says so."""
+    if url.startswith("wss:") and "ssl" in detail.lower() and "certificate" not in detail.lower():
+        return " Is it a server without TLS? Then its address begins with ws://"
+    return ""
+
+
+def draft(typed: str) -> str:
+    """What is to be known of a long unfinished message, in place of the status; "" for an ordinary one."""
+    size_bytes = len(typed.encode("utf-8", "replace"))
+    if size_bytes > DRAFT_LIMIT_BYTES:
+        return f"{size_bytes:,} bytes, and one message holds about {DRAFT_LIMIT_BYTES:,} · Ctrl-U discards it all"
+    if "\n" in typed:
+        return f"{typed.count(chr(10)) + 1} lines: Enter sends them as one message · Ctrl-U discards them all"
+    return ""
 
 
 @dataclass
@@ -88,6 +130,8 @@ def status(who: str | None, contact: Contact | None, waiting: int, server: Serve
         parts = [f"{who}: {here}", ways.get(contact.path, shown(contact.path))]
         if contact.state != "accepted":
             parts[1:] = [shown(contact.state)]
-    if waiting:
+    if waiting and contact and stuck(contact):
+        parts.append(f"not sent: {counted(waiting)} kept")
+    elif waiting:
         parts.append(f"{counted(waiting)} on the way")
     return " · ".join([*parts, str(server), "/help"])

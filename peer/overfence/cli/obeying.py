@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from .. import OverfenceError
 from . import commands as c
 from . import inviting, lines, news
-from .exits import Told, explain
+from .exits import Exit, Told, explain
 from .people import find
 from .screen import Tone
-from .shown import brief, shown_name
+from .shown import brief, is_utf8, shown_name
 from .sitting import Sitting
 
 if TYPE_CHECKING:
@@ -22,22 +22,32 @@ NOBODY_CHOSEN = "Whom do you mean? Choose with /to NAME; /contacts lists them"
 
 
 async def obey_lines(sitting: Sitting, unsent: str) -> None:
-    """Read and obey until /quit or the end of input. What could not be sent stands in the next prompt again."""
-    while True:
-        line = await sitting.screen.read(unsent)
-        if line is None:
-            return
-        unsent = ""
+    """Read and obey until /quit or the end of input; ``unsent`` stands in the first prompt.
+
+    What can't be followed leaves an empty prompt, so that the next line is never glued to it.
+    """
+    line = await sitting.screen.read(unsent)
+    while line is not None:
         try:
             if not await _obey(sitting, line):
                 return
         except (OverfenceError, Told) as error:
-            sitting.warn(explain(error)[0])
-            unsent = line
+            words, code = explain(error)
+            sitting.failed = sitting.failed or code
+            sitting.warn(f"{words} {_what_remains(sitting, line)}")
+        line = await sitting.screen.read()
+
+
+def _what_remains(sitting: Sitting, line: str) -> str:
+    if sitting.screen.interactive:
+        return "(↑ brings back what you typed)"
+    return f"{sitting.screen.place} was not sent: “{brief(line)}”."
 
 
 async def _obey(sitting: Sitting, line: str) -> bool:
     """Obey one line; False to leave."""
+    if not is_utf8(line):
+        raise Told("That has bytes that are no UTF-8, and would arrive as something else.", Exit.BAD_INPUT)
     if sitting.removing is not None:
         await _confirm(sitting, sitting.removing, line)
         return True
@@ -50,6 +60,7 @@ async def _obey(sitting: Sitting, line: str) -> bool:
         case c.Help():
             sitting.tell(c.HELP)
         case c.Mistake(why):
+            sitting.failed = sitting.failed or Exit.BAD_INPUT
             sitting.warn(why)
         case c.MakeInvite():
             await inviting.invite(sitting)

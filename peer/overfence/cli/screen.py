@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Awaitable, Callable
@@ -14,11 +15,15 @@ from .wrapping import hanging
 
 if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
+    from prompt_toolkit.key_binding import KeyBindings
+    from prompt_toolkit.key_binding.key_processor import KeyPressEvent
 
 # A line without an end would fill the memory; what is longer is cut, and still too long to be sent by accident.
 LINE_LIMIT_BYTES = 64 * 1024
 # Lines read ahead of what is done with them; past it the writer of the pipe waits.
 LINES_AHEAD = 16
+# Rows of the prompt; a longer draft scrolls inside.
+PROMPT_ROWS = 8
 
 
 class Tone(Enum):
@@ -40,6 +45,8 @@ class Screen(Protocol):
     """What a sitting needs of a terminal, or of two pipes."""
 
     interactive: bool
+    # Where the line last read stands ("line 3"), where lines are counted.
+    place: str
     # What stands before the cursor, and the line about people and links below it.
     prompt: str
     status: Callable[[], str]
@@ -64,7 +71,9 @@ class PlainScreen:
 
     def __init__(self) -> None:
         self.prompt = ""
+        self.place = ""
         self.status: Callable[[], str] = str
+        self._count = 0
         self._lines: asyncio.Queue[str | None] | None = None
         self._begun = bytearray()
         self._ended = False
@@ -84,6 +93,8 @@ class PlainScreen:
             return None
         line = await self._lines.get()
         self._ended = line is None
+        self._count += 1
+        self.place = f"line {self._count}"
         return line
 
     def typed(self) -> str:
@@ -104,18 +115,21 @@ class PlainScreen:
                 *whole, rest = chunk.split(b"\n")
                 for end in whole:
                     self._add(end)
-                    line = self.typed().removesuffix("\r")
-                    self._begun.clear()
-                    hand(line)
+                    hand(self._line())
                 self._add(rest)
             if self._begun:
-                line = self.typed()
-                self._begun.clear()
-                hand(line)
+                hand(self._line())
             hand(None)
         except (RuntimeError, OSError):
             # The loop has closed (the sitting is over), or stdin has: there is nobody to hand to.
             return
+
+    def _line(self) -> str:
+        # Bytes that are no UTF-8 stay recognisable, to be refused; those of a character cut in two are not to blame.
+        faults = "surrogateescape" if len(self._begun) < LINE_LIMIT_BYTES else "ignore"
+        line = self._begun.decode("utf-8", faults).removesuffix("\r")
+        self._begun.clear()
+        return line
 
     def _add(self, raw: bytes) -> None:
         self._begun += raw[: LINE_LIMIT_BYTES - len(self._begun)]
@@ -128,9 +142,11 @@ class TerminalScreen:
 
     def __init__(self) -> None:
         from prompt_toolkit import PromptSession
+        from prompt_toolkit.layout import Dimension
         from prompt_toolkit.utils import get_cwidth
 
         self.prompt = "> "
+        self.place = ""
         self._width = get_cwidth
         self.status: Callable[[], str] = str
         self._colours = not os.environ.get("NO_COLOR")
@@ -140,9 +156,12 @@ class TerminalScreen:
         # The typed line goes when it is sent: it comes back as a line of the conversation, with its time and tick.
         self._session: PromptSession[str] = PromptSession(
             message=lambda: self.prompt,
-            bottom_toolbar=lambda: self.status() or None,
+            bottom_toolbar=self._toolbar,
+            key_bindings=_keys(),
             erase_when_done=True,
         )
+        # A long paste must not push what is said, and what went wrong, off the screen: it scrolls in here.
+        self._session.layout.current_window.height = Dimension(max=PROMPT_ROWS)
 
     def say(self, *parts: Part) -> None:
         columns = self._session.app.output.get_size().columns
@@ -173,6 +192,11 @@ class TerminalScreen:
     def refresh(self) -> None:
         self._session.app.invalidate()
 
+    def _toolbar(self) -> str | None:
+        from prompt_toolkit.utils import get_cwidth
+
+        return fitted(self.status(), shutil.get_terminal_size().columns, get_cwidth) or None
+
     def _write(self) -> None:
         lines, self._waiting = self._waiting, []
         sys.stdout.write("".join(lines))
@@ -182,6 +206,33 @@ class TerminalScreen:
         if isinstance(part, str):
             return part
         return f"\x1b[{part[0].value}m{part[1]}\x1b[0m" if self._colours else part[1]
+
+
+def _keys() -> KeyBindings:
+    """Ctrl-U empties the whole prompt, where it would clear one line; Ctrl-_ brings it back."""
+    from prompt_toolkit.document import Document
+    from prompt_toolkit.key_binding import KeyBindings
+
+    keys = KeyBindings()
+
+    @keys.add("c-u")
+    def discard(event: KeyPressEvent) -> None:
+        event.current_buffer.save_to_undo_stack()
+        event.current_buffer.document = Document()
+
+    return keys
+
+
+def fitted(text: str, columns: int, width: Callable[[str], int] = len) -> str:
+    """``text`` in at most ``columns``, cut between words, as the last word left says."""
+    if width(text) <= columns:
+        return text
+    words = text.split(" ")
+    while len(words) > 1 and width(" ".join(words)) + 2 > columns:
+        words.pop()
+    while words[-1] == "·":
+        words.pop()
+    return f"{' '.join(words)} …"
 
 
 def open_screen() -> Screen:

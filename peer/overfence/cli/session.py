@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import getpass
 import signal
+import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,16 +41,18 @@ class Start:
     name: str | None = None
     server: str | None = None
     # What the invited person types before the link; None: as everyone does.
-    their_command: str | None = None
+    their_command: Callable[[], str] | None = None
 
 
 async def run(settings: Settings, start: Start) -> Exit:
     """Chat until the person leaves."""
     screen = open_screen()
     server = settings.server(start.server)
-    if server is None and start.link is not None:
-        server = _node_of(start.link)
     is_new = not (settings.home / "identity").exists()
+    if start.link is not None and (is_new or server is None):
+        # Looked at before a home is made: a link that leads nowhere leaves none behind.
+        named = _node_of(start.link, is_new)
+        server = server or named
     async with AsyncExitStack() as stack:
         me = await _open(stack, settings, screen, start.name, server)
         if is_new:
@@ -63,7 +67,7 @@ async def _open(
 ) -> Chat:
     """The chat in this home until the stack ends; a new home's name is asked for."""
     from .. import Chat
-    from ..errors import BadName, NameNeeded
+    from ..errors import BadName, NameNeeded, StorageFailed
 
     while True:
         try:
@@ -75,6 +79,10 @@ async def _open(
                 raise
             screen.say(explain(error)[0])
             name = await _ask_name(screen)
+        except StorageFailed as error:
+            if settings.home.is_dir():
+                raise
+            raise Told(f"No home can be made there: {error}. Choose another with --home.", Exit.BAD_INPUT) from None
 
 
 async def _ask_name(screen: Screen) -> str:
@@ -99,11 +107,16 @@ def _greet(screen: Screen, settings: Settings, me: Chat) -> None:
         screen.say(f"Your server is {me.server}: it introduces you, and keeps sealed messages while people are away.")
 
 
-def _node_of(link: str) -> str:
-    """The server an invite was made at: whoever has none of their own yet uses that."""
+def _node_of(link: str, is_new: bool) -> str:
+    """The server an invite was made at: whoever has none of their own yet uses that. Raises `BadInvite`, and for
+    somebody new `InviteExpired`."""
+    from .. import InviteExpired
     from ..identity import Invite
 
-    return Invite.parse(link).node
+    invite = Invite.parse(link)
+    if is_new and time.time() >= invite.expires_s:
+        raise InviteExpired("this invite has expired: ask for a new one")
+    return invite.node
 
 
 async def _sit(sitting: Sitting, home: Path, link: str | None) -> Exit:
@@ -143,6 +156,7 @@ async def _do(sitting: Sitting, hearing: Hearing, home: Path, link: str | None) 
         return Exit.INTERRUPTED
     if not sitting.screen.interactive:
         await _last_call(sitting)
+        return sitting.failed or Exit.OK
     return Exit.OK
 
 
@@ -185,6 +199,6 @@ async def _last_call(sitting: Sitting) -> None:
         async with asyncio.timeout(LAST_CALL_S):
             while True:
                 sitting.delivered.clear()
-                if not await sitting.queued():
+                if not await sitting.on_the_way():
                     return
                 await sitting.delivered.wait()

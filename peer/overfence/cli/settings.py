@@ -10,13 +10,16 @@ from urllib.parse import urlsplit
 from .exits import Exit, Told
 
 CONFIG = "config.toml"
+PORT_LAST = 65535
 
 
 class Settings:
     """One home folder, and what its config.toml says."""
 
-    def __init__(self, home: Path | None = None) -> None:
-        self._home = home
+    def __init__(self, home: str | Path | None = None) -> None:
+        if home == "":
+            raise Told("--home (or OVERFENCE_HOME) is empty: name a folder.", Exit.USAGE)
+        self._home = None if home is None else Path(home)
 
     @property
     def home(self) -> Path:
@@ -29,13 +32,13 @@ class Settings:
 
     def server(self, given: str | None) -> str | None:
         """The server to use: ``given``, else OVERFENCE_SERVER, else the configured one; raises `Told`."""
-        for source, url in (
-            ("--server", given),
-            ("OVERFENCE_SERVER", os.environ.get("OVERFENCE_SERVER")),
-            (str(self.home / CONFIG), self.configured()),
+        for source, url, code in (
+            ("--server", given, Exit.USAGE),
+            ("OVERFENCE_SERVER", os.environ.get("OVERFENCE_SERVER"), Exit.BAD_INPUT),
+            (str(self.home / CONFIG), self.configured(), Exit.BAD_INPUT),
         ):
             if url:
-                return checked(url, source)
+                return checked(url, source, code)
         return None
 
     def configured(self) -> str | None:
@@ -55,7 +58,7 @@ class Settings:
         """Write the server into config.toml unless there is such a file; True if it was written."""
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
-            with open(self.home / CONFIG, "x", encoding="utf-8") as file:
+            with open(self.home / CONFIG, "x", encoding="utf-8", opener=_for_its_owner) as file:
                 # `checked` lets no quote, backslash or control character through.
                 file.write(f'# Your node: it introduces you, and keeps sealed messages for you.\nserver = "{server}"\n')
         except FileExistsError:
@@ -63,7 +66,18 @@ class Settings:
         return True
 
 
-def checked(url: str, source: str) -> str:
+def checked_port(port: int, lowest: int = 0) -> int:
+    """``port`` if there can be such a one; raises `Told`."""
+    if not lowest <= port <= PORT_LAST:
+        raise Told(f"--port takes a number from {lowest} to {PORT_LAST}.", Exit.USAGE)
+    return port
+
+
+def _for_its_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def checked(url: str, source: str, code: Exit = Exit.BAD_INPUT) -> str:
     """``url`` if it names a node; raises `Told`, naming where it came from."""
     try:
         parts = urlsplit(url)
@@ -71,5 +85,5 @@ def checked(url: str, source: str) -> str:
     except ValueError:
         good = False
     if not good or not url.isascii() or not url.isprintable() or set(url) & set(' "\\@?#'):
-        raise Told(f"{url!r} ({source}) is no server's address; it looks like ws://127.0.0.1:8400", Exit.BAD_INPUT)
+        raise Told(f"{url!r} ({source}) is no server's address; it looks like ws://127.0.0.1:8400", code)
     return url.rstrip("/")

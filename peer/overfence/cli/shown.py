@@ -63,6 +63,11 @@ def brief(text: str, limit: int = 30) -> str:
     return line if len(line) <= limit and len(text) <= 4 * limit else line[: limit - 1] + "…"
 
 
+def is_utf8(text: str) -> bool:
+    """Whether ``text`` was read from UTF-8: other bytes come from a terminal or a command line as lone surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def _safe(character: str, category: str) -> str:
     if character in TURNS or category in ("Cs", "Co", "Cn"):
         return REPLACEMENT

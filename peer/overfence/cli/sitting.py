@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from . import lines, news
 from .draft import Draft, save
+from .exits import Exit
 from .people import label
 from .screen import Part, Screen, Tone
 from .shown import brief
@@ -32,7 +33,7 @@ UNTICKED_LOOK_BACK = 200
 class Sitting:
     """The screen and the chat behind it, from the first line to the last."""
 
-    def __init__(self, me: Chat, screen: Screen, their_command: str | None) -> None:
+    def __init__(self, me: Chat, screen: Screen, their_command: Callable[[], str] | None) -> None:
         self.me = me
         self.screen = screen
         self.their_command = their_command
@@ -40,6 +41,8 @@ class Sitting:
         self.removing: Contact | None = None
         self.server = news.Server(me.server)
         self.invite_owed = False
+        # The exit code of the first line that could not be followed; a script is told by it.
+        self.failed: Exit | None = None
         self.seen: set[bytes] = set()
         # Name and state as last told: an event that changes neither is no news.
         self.known: dict[str, tuple[str, str]] = {}
@@ -84,7 +87,8 @@ class Sitting:
     def _status(self) -> str:
         contact = self.current
         waiting = self.ticks(contact).waiting if contact else 0
-        return news.status(self.who(contact) if contact else None, contact, waiting, self.server)
+        status = news.status(self.who(contact) if contact else None, contact, waiting, self.server)
+        return news.draft(self.screen.typed()) or status
 
     # ── what is shown ─────────────────────────────────────────────────────────────────────────────
 
@@ -143,6 +147,9 @@ class Sitting:
                     await message.delivered(timeout=QUICK_TICK_S)
                     told = True
             tick = lines.DELIVERED if told else lines.SENT
+            if reason := news.stuck(contact):
+                tick = f"{lines.SENT} kept, not sent: {reason}"
+                self.failed = self.failed or Exit.FAILED
             self.screen.say(*lines.message(message, self.speaker(message), today(), tick))
             self.ticks(contact).say(said(message), told=told)
             self._own.task_done()
@@ -180,11 +187,18 @@ class Sitting:
         counts = [(contact, await self.me.conversation(contact).queued()) for contact in self.people()]
         return [(contact, count) for contact, count in counts if count]
 
+    async def on_the_way(self) -> bool:
+        """Whether a message may yet be delivered without anybody doing anything."""
+        return any(not news.stuck(contact) for contact, _ in await self.queued())
+
     async def farewell(self, home: Path) -> None:
         """Says what is still on its way, and keeps the line that was being typed."""
         await self.keep_draft(home)
         self.tell_ticks()
         for contact, count in await self.queued():
+            if reason := news.stuck(contact):
+                self.tell(f"not sent: {lines.counted(count)} to {self.who(contact)}, kept in {home}: {reason}")
+                continue
             verb = "isn't" if count == 1 else "aren't"
             self.tell(
                 f"{lines.counted(count)} to {self.who(contact)} {verb} delivered yet: safe in {home}, "

@@ -53,7 +53,10 @@ async def run_demo(messages: int = 200, seed: int | None = None, keep: Path | No
         except DemoFailed as error:
             failure = str(error)
         except asyncio.CancelledError:
-            print(f"\nStopped; all processes are gone. The homes are in {folder}.", flush=True)
+            if keep is None:
+                shutil.rmtree(folder, ignore_errors=True)
+            left = "nothing of it is left" if keep is None else f"the homes are in {folder}"
+            print(f"\nStopped; all its processes are gone, and {left}.", flush=True)
             raise
     kept = story.count(failure)
     if kept and keep is None:
@@ -156,7 +159,7 @@ class Story:
             if waiting:
                 self._say(f"    delivered by then: {victim.name} ✓✓ {_short(victim.text(delivered))}")
                 self._say(f"    sent, and not delivered: {victim.name} ✓ {_short(victim.text(waiting[0]))}")
-                self._say(f"    {len(waiting)} sent and not delivered, {unsure} typed whose ✓ nobody saw")
+                self._say(f"    {len(waiting)} sent and not delivered; of {unsure} more the kill came before the ✓")
                 return victim
             self._say("    everything had been delivered; once more")
             await victim.start()

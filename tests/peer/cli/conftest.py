@@ -28,13 +28,22 @@ Enter = Callable[[str], None]
 class Typist:
     """One process, what it has said so far, and hands on its keyboard."""
 
-    def __init__(self, arguments: Sequence[str], folder: Path, *, terminal: bool = False) -> None:
+    def __init__(
+        self, arguments: Sequence[str], folder: Path, *, terminal: bool = False, size: tuple[int, int] = (60, 200)
+    ) -> None:
         self.said = ""
+        # Only a terminal that says where its cursor is gets a line below the prompt.
+        self._tells_cursor = size != (60, 200)
         self._news = threading.Condition()
         self._ended = False
-        self._keyboard, stdin, stdout = self._plug(terminal)
+        self._keyboard, stdin, stdout = self._plug(terminal, size)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("OVERFENCE_")}
-        environment |= {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1", "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
+        environment |= {
+            "TERM": "xterm",
+            "PROMPT_TOOLKIT_NO_CPR": str(int(not self._tells_cursor)),
+            "PYTHONUNBUFFERED": "1",
+            "NO_COLOR": "1",
+        }
         environment |= {"HOME": str(folder), "XDG_DATA_HOME": str(folder / "share")}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "overfence", *arguments],
@@ -55,7 +64,12 @@ class Typist:
         self._reader.start()
 
     def types(self, text: str, end: str = "\n") -> None:
-        os.write(self._keyboard, (text + end).encode())
+        self.types_bytes((text + end).encode())
+
+    def types_bytes(self, raw: bytes) -> None:
+        # A terminal takes a long paste in pieces.
+        while raw:
+            raw = raw[os.write(self._keyboard, raw[:1024]) :]
 
     def sees(self, pattern: str, after: int = 0) -> re.Match[str]:
         """Waits until what it said from offset ``after`` on matches; fails with all it said."""
@@ -94,11 +108,11 @@ class Typist:
         if not self.process.stdin:
             os.close(self._keyboard)
 
-    def _plug(self, terminal: bool) -> tuple[int, int, int]:
+    def _plug(self, terminal: bool, size: tuple[int, int]) -> tuple[int, int, int]:
         if not terminal:
             return -1, subprocess.PIPE, subprocess.PIPE
         ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 60, 200, 0, 0))
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
         return ours, theirs, theirs
 
     def _read(self) -> None:
@@ -107,6 +121,8 @@ class Typist:
                 raw = os.read(self._eye, 65536)
             except OSError:
                 raw = b""  # the other end of a terminal has closed
+            if self._tells_cursor and b"\x1b[6n" in raw:
+                os.write(self._keyboard, b"\x1b[1;1R")
             with self._news:
                 self.said += _ESCAPES.sub("", raw.decode("utf-8", "replace")).replace("\r\n", "\n")
                 self._ended = not raw
@@ -123,8 +139,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Starts `overfence` with the given arguments, in a world of its own; ends what still runs."""
     started: list[Typist] = []
 
-    def begin(*arguments: str | Path, terminal: bool = False) -> Typist:
-        started.append(Typist([str(one) for one in arguments], tmp_path, terminal=terminal))
+    def begin(*arguments: str | Path, terminal: bool = False, size: tuple[int, int] = (60, 200)) -> Typist:
+        started.append(Typist([str(one) for one in arguments], tmp_path, terminal=terminal, size=size))
         return started[-1]
 
     yield begin

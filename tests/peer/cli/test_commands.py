@@ -41,7 +41,7 @@ def test_each_line_means_one_thing(line: str, meant: c.Command) -> None:
     [
         ("/helo", "did you mean /help?"),
         ("/", "/help lists them"),
-        ("/xyzzy", "no such command"),
+        ("/xyzzy", "no command /xyzzy; /help"),
         ("/accept", "/accept needs"),
         ("/rename  ", "/rename needs"),
         ("/remove Carol", "takes nothing after it"),

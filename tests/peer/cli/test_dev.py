@@ -28,11 +28,14 @@ def test_two_commands_and_two_people_talk(start: Start, tmp_path: Path, port: in
         link = ada.sees(r"^  python3 dev\.py chat bob '(overfence:[\w-]+)'$")[1]
         bob = start("dev-chat", "bob", link, "--port", port)
         bob.sees(rf"^using the node at ws://127\.0\.0\.1:{port}$")
-        bob.sees(r"is called ada now|ada is now your contact")
+        bob.sees(r"ada is now your contact")
         bob.types("hello")
         ada.sees(r"bob: hello$")
         assert {path.name for path in (tmp_path / ".overfence").iterdir()} == {"ada", "bob", "node"}
         # The node is nobody's child: whoever came first may leave.
+        # Bob has a home now: the next link is for somebody who hasn't.
+        ada.types("/invite")
+        ada.sees(r"^  python3 dev\.py chat carol 'overfence:")
         ada.types("/quit")
         assert ada.ends() == Exit.OK
         again = start("dev-chat", "ada", "--port", port)

@@ -54,6 +54,15 @@ def test_a_certificate_without_its_key_is_said(start: Start, tmp_path: Path) -> 
     assert "a certificate and its key come together" in refused.said.lower()
 
 
+@pytest.mark.parametrize(("host", "shown"), [("0.0.0.0", r"0\.0\.0\.0"), ("::", r"\[::\]")])  # noqa: S104 - that is the story
+def test_it_names_the_address_it_listens_on(start: Start, tmp_path: Path, host: str, shown: str) -> None:
+    if ":" in host and not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    serving = start("serve", "--host", host, "--port", "0", "--data", tmp_path / "node")
+    serving.sees(rf"^listening on ws://{shown}:\d+$")
+    serving.sees(r"at its name or address")
+
+
 def test_with_v_it_logs_what_happens(start: Start, tmp_path: Path) -> None:
     serving = start("-v", "serve", "--port", "0", "--data", tmp_path / "node")
     serving.sees(r"INFO overfence_signalling: event='serving'")

@@ -207,6 +207,34 @@ def test_the_server_is_news_only_when_it_comes_or_goes() -> None:
 
 
 @pytest.mark.parametrize(
+    ("detail", "worth"), [("", False), ("not here now", False), ("connected", False), ("no answer in time", True)]
+)
+def test_only_a_try_that_failed_is_news_of_the_way(detail: str, worth: bool) -> None:
+    assert news.failed_to_connect(detail) is worth
+
+
+def test_a_server_without_tls_at_the_other_end_is_guessed() -> None:
+    plain = "cannot connect: [SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:992)"
+    assert "begins with ws://" in news.server_hint("wss://n", plain)
+    assert news.server_hint("ws://n", plain) == ""
+    assert news.server_hint("wss://n", "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed") == ""
+    assert news.server_hint("wss://n", "cannot connect: Connection refused") == ""
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("", ""),
+        ("hello", ""),
+        ("one\ntwo", "2 lines: Enter sends them as one message"),
+        ("é" * 8001, "16,002 bytes, and one message holds about 16,000"),
+    ],
+)
+def test_an_unfinished_message_is_described_only_where_it_surprises(typed: str, said: str) -> None:
+    assert news.draft(typed).startswith(said) and bool(news.draft(typed)) == bool(said)
+
+
+@pytest.mark.parametrize(
     ("seconds", "words"),
     [(0.2, "1 s"), (59, "59 s"), (60, "1 minute"), (7200, "2 hours"), (7 * 86400, "7 days")],
 )
