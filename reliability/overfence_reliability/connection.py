@@ -132,13 +132,16 @@ class Connection:
         self._outbound.finishing.add(stream)
         self._outbound.pending[Fact("finish", stream)] = None
 
-    def release(self, stream: int, size_bytes: int) -> None:
-        """The application is done with a message of that size (`Config.manual_release`)."""
+    def release(self, received: Received) -> None:
+        """The application is done with that message (`Config.manual_release`): the peer may send more."""
+        if received.at_most_once:
+            return  # it cost no credit
         arrivals, pending = self._inbound.arrivals, self._outbound.pending
-        incoming = arrivals.streams.get(stream)
-        if incoming is not None and incoming.release(cost_bytes(size_bytes)):
-            pending[Fact("credit", stream)] = None
-        if arrivals.release(cost_bytes(size_bytes)):
+        incoming = arrivals.streams.get(received.stream)
+        cost = cost_bytes(len(received.body))
+        if incoming is not None and incoming.release(cost):
+            pending[Fact("credit", received.stream)] = None
+        if arrivals.release(cost):
             pending[Fact("credit", None)] = None
 
     def close(self) -> None:
@@ -168,7 +171,7 @@ class Connection:
         while self._events:
             event = self._events.popleft()
             if isinstance(event, Received) and not self._config.manual_release:
-                self.release(event.stream, len(event.body))
+                self.release(event)
             yield event
 
     # ── paths and time ────────────────────────────────────────────────────────────────────────────
@@ -261,7 +264,7 @@ class Connection:
                 return self._outbound.acknowledged(path, frame, now=now)
             case Now():
                 if self._inbound.takes_now(now=now):
-                    self._events.append(Received(frame.stream, frame.body))
+                    self._events.append(Received(frame.stream, frame.body, at_most_once=True))
                 return True
             case Credit():
                 return self._outbound.credited(frame)
@@ -327,4 +330,4 @@ class Connection:
 
 def _asks(frame: Frame) -> bool:
     """Does it ask for an acknowledgement (§7.3)?"""
-    return frame.lane is Lane.BULK if isinstance(frame, Ack) else not isinstance(frame, Goodbye)
+    return frame.lane is Lane.BULK if isinstance(frame, Ack) else not isinstance(frame, Goodbye | Hello)

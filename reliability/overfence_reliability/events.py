@@ -13,6 +13,7 @@ class Received:
 
     stream: int
     body: bytes
+    at_most_once: bool = False
 
 
 @dataclass(frozen=True, slots=True)

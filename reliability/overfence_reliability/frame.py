@@ -163,7 +163,8 @@ def encode(frame: Hello | Now | Credit | Ping | Finish | Goodbye) -> bytes:
         case Finish():
             return _finish.pack(_FINISH, frame.stream, frame.messages)
         case Goodbye():
-            reason = frame.reason.encode()[:REASON_LIMIT_BYTES]
+            # Cut, but not inside a character.
+            reason = frame.reason.encode()[:REASON_LIMIT_BYTES].decode(errors="ignore").encode()
             return _goodbye.pack(_GOODBYE, frame.code, len(reason)) + reason
     raise TypeError(type(frame))
 
@@ -198,9 +199,10 @@ def _read_data(packet: bytes, at: int) -> tuple[Frame, int]:
     if kind & _FRAGMENT:
         _, stream, message, size, offset, total = _fragment.unpack_from(packet, at)
         begin = at + _fragment.size
-        last = offset + size == total
+        end = offset + size
         # Cut at fixed places, so that no crumbs can be kept for ever, and two cuts can't contradict each other.
-        if not 0 < size < total or offset % FRAGMENT_BYTES or not (last or (size == FRAGMENT_BYTES and offset < total)):
+        fits = 0 < size <= FRAGMENT_BYTES < total and offset % FRAGMENT_BYTES == 0 and end <= total
+        if not fits or (size < FRAGMENT_BYTES and end < total):
             raise Violation(Rule.LENGTH, f"a fragment of {size} bytes at {offset} of {total}")
     else:
         _, stream, message, size = _whole.unpack_from(packet, at)

@@ -55,7 +55,7 @@ class Outbound:
 
     def met(self, path: Path) -> None:
         """The peer is heard on this path: from here on our hellos name it."""
-        path.is_heard = True
+        path.is_heard = self.asks = True
         path.names_peer_from = self._senders[Lane.FAST].next_number
 
     def acknowledged(self, path: Path, ack: Ack, *, now: float) -> bool:
@@ -287,7 +287,7 @@ class Outbound:
         packet = Packer(self._senders[lane].next_number, now=now)
         reserve_bytes = fragment.size + DATA_OVERHEAD_BYTES if fragment is not None else 0
         if not path.is_known:
-            packet.say(Hello(VERSION, self.me, self.peer or NOBODY))
+            packet.greet(Hello(VERSION, self.me, self.peer or NOBODY))
         for arrived in self._inbound.arrived.values():
             if arrived.due_at is not None or not path.is_known:
                 packet.ack(arrived, reserve_bytes=reserve_bytes, now=now)

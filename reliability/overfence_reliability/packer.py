@@ -52,7 +52,11 @@ class Packer:
         self.sent.told.append((ack.lane, ack.ranges))
         self.sent.asks = self.sent.asks or ack.lane is Lane.BULK
 
-    def say(self, frame: Hello | Now | Credit | Ping | Finish | Goodbye, fact: Fact | None = None) -> bool:
+    def greet(self, hello: Hello) -> None:
+        """Put in a hello, which asks for nothing by itself: it is repeated until something that does has arrived."""
+        self._put(encode(hello))
+
+    def say(self, frame: Now | Credit | Ping | Finish | Goodbye, fact: Fact | None = None) -> bool:
         """Put in a frame that asks for an acknowledgement; False if it doesn't fit."""
         if not self._put(encode(frame)):
             return False

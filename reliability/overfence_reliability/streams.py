@@ -89,14 +89,14 @@ class Outgoing:
         self.weight = weight
         self.turn = 0.0
         self.waiting_since: float | None = None
-        # The end was told, and the peer knows.
-        self.is_finished = False
         self.begin_anew()
 
     def begin_anew(self) -> None:
         """The peer knows nothing of this stream: numbers and credit start again. What waited is forgotten."""
         self.credit = FIRST_CREDIT_BYTES
         self.sent_bytes = 0
+        # The end was told, and the peer knows.
+        self.is_finished = False
         # From the first that is not confirmed on.
         self.unconfirmed: dict[int, Message] = {}
         self._next = 0

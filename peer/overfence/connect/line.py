@@ -199,8 +199,8 @@ class Line:
 
     def _tell(self, event: Event) -> None:
         match event:
-            case Received(stream, body):
-                self._received(body, partial(self._release, stream, len(body)))
+            case Received():
+                self._received(event.body, partial(self._release, event))
             case Opened(resumed):
                 self._is_open = True
                 self._happened(News.RESUMED if resumed else News.BEGUN)
@@ -218,8 +218,8 @@ class Line:
             case _:
                 assert_never(event)
 
-    def _release(self, stream: int, size_bytes: int) -> None:
-        self._connection.release(stream, size_bytes)
+    def _release(self, received: Received) -> None:
+        self._connection.release(received)
         self._soon()
 
 
