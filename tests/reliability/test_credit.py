@@ -66,7 +66,7 @@ def test_credit_grows_only_by_release_where_the_application_says_so() -> None:
     assert len(wire.bob.heard) == TAKEN_AT_FIRST
     assert not wire.bob.frames(Credit)
     for event in wire.bob.told(Received):
-        wire.bob.connection.release(event.stream, len(event.body))
+        wire.bob.connection.release(event)
     wire.run_for(5)
     assert len(wire.bob.heard) > 2 * TAKEN_AT_FIRST
 
