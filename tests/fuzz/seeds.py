@@ -13,7 +13,7 @@ from overfence.delivery.payload import Batch, Have, HeldRun, Introduction, Refus
 from overfence.history.event import Address, Addresses, Header, Profile, Text, body_of, digest, make
 from overfence.identity import Device, DeviceList, Invite, fingerprint
 from overfence.sealing import new_prekey, seal_card, seal_envelope
-from overfence.sealing.card import Prekeys
+from overfence.sealing.card import Card, Prekeys
 from overfence.sealing.handshake import initiate
 from overfence.sealing.ratchet import Ratchet
 from overfence_reliability import Lane
@@ -48,6 +48,7 @@ def counted(size: int) -> bytes:
 DEVICE_LIST = DeviceList.sign(ME, [Device(ME.dsk, ME.dik)], seq=1_700_000_000)
 PREKEY = new_prekey(counted)
 PREKEYS = Prekeys.sign(ME, PREKEY)
+CONSENT = ME.sign_device("device", ME.account + ME.dik)
 ADDRESS = Address("ws://127.0.0.1:8400", MAILBOX, KEY)
 
 
@@ -174,7 +175,7 @@ REAL = {
     "payload": payloads,
     "message": sealed_messages,
     "devices": lambda: iter([DEVICE_LIST.raw, DEVICE_LIST.raw[:-64]]),
-    "card": lambda: iter([PREKEYS.raw[:-64], seal_card(KEY, MAILBOX, DEVICE_LIST, PREKEYS, counted)]),
+    "card": lambda: iter([PREKEYS.raw[:-64], seal_card(KEY, MAILBOX, Card(DEVICE_LIST, PREKEYS, CONSENT), counted)]),
     "envelope": lambda: iter([seal_envelope(KEY, MAILBOX, ME.dsk, b"hello", counted)]),
     "invite": invites,
     "event": events,

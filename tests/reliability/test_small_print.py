@@ -1,4 +1,4 @@
-"""What costs nothing earns nothing, what is cut reads back, what ended is told, what asks for nothing leaves no trace."""
+"""What costs nothing earns nothing, what is cut reads back, what ended is told, what asks nothing leaves no trace."""
 
 from __future__ import annotations
 
