@@ -370,10 +370,9 @@ class Chat:
         if contact.online != moved.online:
             contact.online = moved.online
             self._tell(PresenceChanged(contact, moved.online))
-        path = "direct" if moved.path == "direct" else "mailbox" if moved.path == "mailbox" else "offline"
-        if (contact.path, contact.detail) != (path, moved.detail):
-            contact.path, contact.detail, contact.pair = path, moved.detail, moved.pair  # type: ignore[assignment] # a Literal
-            self._tell(PathChanged(contact, contact.path, moved.detail, moved.pair))
+        if (contact.path, contact.detail) != (moved.path, moved.detail):
+            contact.path, contact.detail, contact.pair = moved.path, moved.detail, moved.pair
+            self._tell(PathChanged(contact, moved.path, moved.detail, moved.pair, moved.retry_in_s))
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
+from .delivery.news import Path
 from .errors import BadKind, ContactRemoved, EmptyMessage, NotDelivered
 from .feed import Feed
-from .happenings import Path
 from .history import logbook, people
 from .history.event import App, Content, Text
 from .history.people import ContactRow, ContactState

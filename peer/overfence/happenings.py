@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
+
+from .delivery.news import Path
 
 if TYPE_CHECKING:
     from .conversation import Contact
-
-Path = Literal["direct", "mailbox", "offline"]
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,16 @@ class PresenceChanged:
 
 @dataclass(frozen=True)
 class PathChanged:
-    """How messages go now, and why; ``pair`` names the candidate types of a direct path, ours first."""
+    """How messages go now, and why; ``pair`` names the candidate types of a direct or relayed path, ours first.
+
+    Without one, the next try for one comes by itself after ``retry_in_s`` seconds; None where it waits for the contact.
+    """
 
     contact: Contact
     path: Path
     detail: str
     pair: tuple[str, str] | None
+    retry_in_s: float | None
 
 
 @dataclass(frozen=True)

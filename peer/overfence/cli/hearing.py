@@ -87,7 +87,7 @@ class Hearing:
                 self._tell_change(contact)
             case PresenceChanged(contact, online):
                 sitting.tell(news.presence(sitting.who(contact), online))
-            case PathChanged(contact, way, detail, pair):
+            case PathChanged(contact, way, detail, pair, _):
                 self._tell_path(contact, news.path(sitting.who(contact), way, detail, pair), way, detail)
             case ServerChanged(url, connected, detail, retry_in_s):
                 await self._server(url, connected, detail, retry_in_s)
@@ -118,7 +118,7 @@ class Hearing:
     def _tell_path(self, contact: Contact, line: str, way: str, detail: str) -> None:
         before = self._paths.get(contact.id)
         # Before they have answered there is nothing to say about the way, nor before anything was tried.
-        worth_telling = way == "direct" or before == "direct" or news.failed_to_connect(detail)
+        worth_telling = news.is_straight(way) or news.is_straight(before) or news.failed_to_connect(detail)
         if way == "offline":
             worth_telling = before is not None
         if contact.state == "accepted":

@@ -57,10 +57,17 @@ def path(who: str, way: str, detail: str, pair: tuple[str, str] | None) -> str:
     """Which way messages take now."""
     if way == "direct":
         return f"connected straight to {who}{between(pair)}"
+    if way == "relayed":
+        return f"connected to {who} by a relay{between(pair)}"
     why = f" ({brief(detail, DETAIL_LIMIT)})" if detail else ""
     if way == "mailbox":
         return f"no direct connection to {who}{why}: sealed messages go by the mailbox at the server"
     return f"no way to {who} right now{why}: what you write is kept, and goes out when there is one"
+
+
+def is_straight(way: str | None) -> bool:
+    """Whether messages go without waiting in a mailbox."""
+    return way in ("direct", "relayed")
 
 
 def between(pair: tuple[str, str] | None) -> str:
@@ -126,7 +133,12 @@ def status(who: str | None, contact: Contact | None, waiting: int, server: Serve
     parts = []
     if who and contact:
         here = "here" if contact.online else "away"
-        ways = {"direct": f"direct{between(contact.pair)}", "mailbox": "by mailbox", "offline": "no way there"}
+        ways = {
+            "direct": f"direct{between(contact.pair)}",
+            "relayed": f"by a relay{between(contact.pair)}",
+            "mailbox": "by mailbox",
+            "offline": "no way there",
+        }
         parts = [f"{who}: {here}", ways.get(contact.path, shown(contact.path))]
         if contact.state != "accepted":
             parts[1:] = [shown(contact.state)]

@@ -62,6 +62,7 @@ _OFFERER: dict[tuple[State, Event], tuple[State, Action | None]] = {
     (State.OPEN, Event.RANG): (State.DOUBTED, Action.OFFER),  # they have lost the link that we think is open
     (State.OPEN, Event.SILENT): (State.DOUBTED, Action.OFFER),
     (State.DOUBTED, Event.RANG): (State.DOUBTED, Action.OFFER),
+    (State.DOUBTED, Event.APPEARED): (State.DOUBTED, Action.OFFER),  # an earlier call may have found nobody, or no way
     (State.DOUBTED, Event.TIMER): (State.DOUBTED, Action.OFFER),
     (State.DOUBTED, Event.HEARD): (State.OPEN, Action.DROP),
     (State.DOUBTED, Event.OPENED): (State.OPEN, None),
@@ -81,6 +82,7 @@ _ANSWERER: dict[tuple[State, Event], tuple[State, Action | None]] = {
     (State.OPEN, Event.OFFERED): (State.DOUBTED, Action.ANSWER),
     (State.OPEN, Event.SILENT): (State.DOUBTED, Action.RING),
     (State.DOUBTED, Event.OFFERED): (State.DOUBTED, Action.ANSWER),
+    (State.DOUBTED, Event.APPEARED): (State.DOUBTED, Action.RING),
     (State.DOUBTED, Event.TIMER): (State.DOUBTED, Action.RING),
     (State.DOUBTED, Event.HEARD): (State.OPEN, Action.DROP),
     (State.DOUBTED, Event.OPENED): (State.OPEN, None),
@@ -105,7 +107,9 @@ class Call:
     def take(self, event: Event, *, now: float) -> Action | None:
         """What ``event`` calls for."""
         if event in (Event.APPEARED, Event.VANISHED):
-            self._present = event is Event.APPEARED
+            was, self._present = self._present, event is Event.APPEARED
+            if was and self._present:
+                return None  # in another topic too, or with another word; a call that is under way must not begin anew
         step = self._table.get((self.state, event))
         if step is None:
             return None

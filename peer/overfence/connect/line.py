@@ -34,6 +34,12 @@ WINDOW_BYTES = 512 * 1024
 MESSAGE_LIMIT_BYTES = 65_536
 # What waits here for its confirmation. Past it `send` refuses: a peer that confirms nothing costs us no more than this.
 BUFFER_BYTES = 1024 * 1024
+# Who has asked and hears nothing for so long looks for another way: a path that changed under us (a router that forgot
+# us, another network) never comes back by itself, and being wrong costs one call. Nobody asked is no reason to doubt.
+DOUBT_AFTER_S = 1.0
+DOUBT_AFTER_ROUND_TRIPS = 4
+# A timer that comes this much late says that we stood still, a sleeping laptop say, not that the others are gone.
+STOOD_STILL_S = 0.5
 
 
 class News(Enum):
@@ -89,6 +95,10 @@ class Line:
         self._is_open = False
         self._is_silent = False
         self._is_broken = False
+        # Since when something is unconfirmed and nothing was heard.
+        self._unheard_since: float | None = None
+        # What was unconfirmed when the other side told that it doesn't hear us.
+        self._unheard_bytes: int | None = None
 
     @property
     def is_up(self) -> bool:
@@ -100,14 +110,14 @@ class Line:
     def attach(self, link: Carrier) -> None:
         """Go on over this link, in place of any before."""
         self._link = link
-        self._is_open = self._is_silent = False
+        self._begin_anew()
         self._connection.path_opened(now=self._loop.time())
         self._soon()
 
     def detach(self) -> None:
         """The link is gone; everything waits for the next."""
         self._link = None
-        self._is_open = self._is_silent = False
+        self._begin_anew()
         self._connection.path_closed()
         self._moved.set()
         self._soon()
@@ -119,10 +129,20 @@ class Line:
     def arrived(self, lane: Lane, packet: bytes) -> None:
         """A packet came by the link in use."""
         self._connection.receive(packet, lane=lane, now=self._loop.time())
-        if self._is_silent and not self._is_broken:
+        self._unheard_since = None
+        if self._unheard_bytes is not None and self.unconfirmed_bytes < self._unheard_bytes:
+            self._unheard_bytes = None
+        if self._is_silent and self._unheard_bytes is None and not self._is_broken:
             self._is_silent = False
             self._loop.call_soon(self._happened, News.HEARD)
         self._soon()
+
+    def unheard(self) -> None:
+        """The other side tells, by another way, that it doesn't hear us: true, if it leaves anything unconfirmed."""
+        if self.is_up and self.unconfirmed_bytes:
+            self._unheard_bytes = self.unconfirmed_bytes
+            # At once: whoever asks for the line in between would take what waits on it for said.
+            self._fall_silent()
 
     def roomy(self) -> None:
         """The link takes more."""
@@ -181,12 +201,37 @@ class Line:
         except LinkClosed:
             pass  # its end is on its way to us, and what was lost with it is said again on the next
         self._moved.set()
+        self._doubt()
         self._arm()
+
+    def _begin_anew(self) -> None:
+        self._is_open = self._is_silent = False
+        self._unheard_since = self._unheard_bytes = None
+
+    def _doubt(self) -> None:
+        now = self._loop.time()
+        if not self.is_up or not self.unconfirmed_bytes:
+            self._unheard_since = None
+        elif self._unheard_since is None or now > self._doubt_at() + STOOD_STILL_S:
+            self._unheard_since = now
+        elif now >= self._doubt_at():
+            self._fall_silent()
+
+    def _doubt_at(self) -> float:
+        round_trips_s = DOUBT_AFTER_ROUND_TRIPS * (self._connection.round_trip_s or 0.0)
+        return (self._unheard_since or 0.0) + max(DOUBT_AFTER_S, round_trips_s)
+
+    def _fall_silent(self) -> None:
+        if not self._is_silent:
+            self._is_silent = True
+            self._happened(News.SILENT)
 
     def _arm(self) -> None:
         due_at = self._connection.next_timer()
         if due_at is None or self._is_broken:
             return
+        if self._unheard_since is not None:
+            due_at = min(due_at, self._doubt_at())
         if self._timer is not None:
             if self._timer.when() <= due_at:
                 return  # it comes too early, finds nothing to do, and is set anew: cheaper than moving it each time
@@ -207,9 +252,7 @@ class Line:
             case Discontinuity() | Writable() | Finished():
                 pass  # `Opened` follows; nobody waits for room but `room`; what ends is the line
             case Silent():
-                if not self._is_silent:
-                    self._is_silent = True
-                    self._happened(News.SILENT)
+                self._fall_silent()
             case Closed(_, violation):
                 if not self._is_broken:
                     logger.info("a line broke: %s", violation or "the other side ended it")

@@ -11,7 +11,7 @@ from typing import Any, Protocol, assert_never
 from overfence_reliability import Lane
 
 from ..connect.backoff import Backoff
-from ..connect.call import CALL_TIMEOUT_S, Action, Call, Event
+from ..connect.call import CALL_TIMEOUT_S, Action, Call, Event, State
 from ..connect.errors import BadSdp, LinkClosed, LinkEnd, LinkFailed, OutOfTurn
 from ..connect.line import Line, News
 from ..connect.webrtc import CandidatePair, Link, LinkConfig
@@ -31,6 +31,9 @@ class Listener(Protocol):
 
     def line_changed(self, dsk: bytes, why: str) -> None:
         """The line went up or down."""
+
+    def call_failed(self, dsk: bytes, why: str) -> None:
+        """No link came about; `Direct.retry_in_s` says when the next try is."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,12 @@ class Direct:
         """How the link in use goes."""
         return self._link.pair if self._link is not None else None
 
+    @property
+    def retry_in_s(self) -> float | None:
+        """Seconds to the next try for a link; None where none is planned."""
+        due_at = self._call.next_timer()
+        return None if due_at is None else max(0.0, due_at - asyncio.get_running_loop().time())
+
     def present(self, here: bool) -> None:
         """The device came into a topic of ours, or went."""
         self._take(Event.APPEARED if here else Event.VANISHED)
@@ -126,6 +135,8 @@ class Direct:
                 self._drop_next()
             case _:
                 assert_never(action)
+        if event in (Event.RANG, Event.OFFERED) and self._call.state is State.DOUBTED:
+            self._line.unheard()
 
     def _arm(self) -> None:
         if self._timer is not None:
@@ -169,6 +180,7 @@ class Direct:
             logger.info("a call ended: %s", end)
             if self._link is None:
                 self._take(Event.FAILED)
+                self._around.listener.call_failed(self.dsk, str(end.reason))
         elif self._link is link:
             self._link = None
             logger.info("a link ended: %s", end)

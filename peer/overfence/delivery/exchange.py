@@ -6,14 +6,13 @@ import asyncio
 import logging
 import random
 import sqlite3
-import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from overfence_reliability import Priority, Run
-from overfence_signalling import Accepted, Ack, Changes, Items, Put, Snapshot
+from overfence_signalling import Accepted, Changes, Items, Put, Snapshot
 
 from ..connect.backoff import Backoff
 from ..connect.errors import LinkClosed
@@ -30,13 +29,13 @@ from .arrivals import Arrivals
 from .direct import Circumstances, Direct
 from .incoming import Outcome
 from .me import Me
-from .news import ContactMoved, Happening, Heard, NodeMoved, Published, Told, Trouble
+from .news import ContactMoved, Happening, Heard, NodeMoved, Path, Published, Told, Trouble
 from .pace import Pace
 from .payload import Ring, Sdp
-from .places import Newcomers, Place
-from .postman import Postman
+from .places import Place
 from .presence import Presence
 from .pump import Pump
+from .reach import Reach
 
 logger = logging.getLogger(__name__)
 
@@ -71,15 +70,17 @@ class Exchange:
         self._around = Circumstances(config, me.random, random.SystemRandom().random, self._spawn, self)
         self._publish = publish
         self._presence = Presence(me, self._presence_changed)
-        self._postmen: dict[str, Postman] = {}
-        self._errand_tasks: dict[str, list[asyncio.Task[None] | None]] = {}
+        self._reach = Reach(store, me, self, self._spawn)
         self._devices: dict[bytes, _Device] = {}
         self._contacts: dict[int, ContactRow] = {}
         self._told_of_another = False
-        self._newcomers = Newcomers()
-        self._looks_at: asyncio.TimerHandle | None = None
         self._arrivals = Arrivals(
-            store, me, direct=self._open_links, act=self._act, acknowledge=self._acknowledge, trouble=self._trouble
+            store,
+            me,
+            direct=self._open_links,
+            act=self._act,
+            acknowledge=self._reach.acknowledge,
+            trouble=self._trouble,
         )
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -88,14 +89,13 @@ class Exchange:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                self._reach(await self._store.write(self._wanted))
+                self._reach.keep_up(await self._store.write(self._wanted))
                 await self.refresh()
                 self._spawn(self._arrivals.run())
                 self._spawn(self._follow_the_date())
         finally:
             self._tasks = None
-            if self._looks_at is not None:
-                self._looks_at.cancel()
+            self._reach.stop()
             for device in self._devices.values():
                 device.offers.stop()
                 await device.direct.close()
@@ -108,14 +108,13 @@ class Exchange:
 
     def errand(self, url: str) -> None:
         """Something new is to be done at a node."""
-        if url in self._postmen:
-            self._postmen[url].wake()
-            self._postmen[url].node.hurry()
+        self._reach.wake(url)
+        self._reach.hurry(url)
 
     async def refresh(self, numbers: set[int] | None = None) -> None:
         """Look again at contacts (all, or these): who they are, which devices and nodes they have."""
         rows, devices, wanted = await self._store.write(self._look)
-        self._reach(wanted)
+        self._reach.keep_up(wanted)
         for device in devices:
             self._meet(device)
         for row in rows:
@@ -149,44 +148,12 @@ class Exchange:
         work.close()
         return None
 
-    def _reach(self, wanted: list[Place]) -> None:
-        """Keep up a connection to each of these nodes, and to no other."""
-        self._let_go(set(self._postmen) - {place.url for place in wanted})
-        for place in wanted:
-            if place.url in self._postmen:
-                continue
-            now = asyncio.get_running_loop().time()
-            if place.contact is not None and not self._newcomers.admits(place.contact, now=now):
-                self._look_later()
-                continue
-            url = place.url
-            node = NodeClient(url, self, random=self._me.random, jitter=random.SystemRandom().random)
-            self._postmen[url] = postman = Postman(node, self._store, self._me, self)
-            self._errand_tasks[url] = [self._spawn(node.run(time.time)), self._spawn(postman.run())]
-
-    def _look_later(self) -> None:
-        if self._looks_at is None:
-
-            def look() -> None:
-                self._looks_at = None
-                self._spawn(self.refresh(set()))
-
-            self._looks_at = asyncio.get_running_loop().call_later(places.NEW_S, look)
-
-    def _let_go(self, nodes: set[str]) -> None:
-        """Nobody has to do with these nodes any more."""
-        for url in nodes:
-            for task in self._errand_tasks.pop(url, []):
-                if task is not None:
-                    task.cancel()
-            self._presence.lost(self._postmen.pop(url).node)
-
     def _part(self, contact: int) -> None:
         for device in self._devices.values():
             if device.contact == contact:
                 self._spawn(device.direct.drop())
-        for postman in self._postmen.values():
-            self._spawn(self._presence.leave(postman.node, contact))
+        for node in self._reach.nodes():
+            self._spawn(self._presence.leave(node, contact))
 
     def _meet(self, row: people.DeviceRow) -> None:
         known = self._devices.get(row.dsk)
@@ -195,7 +162,7 @@ class Exchange:
             return
         dsk = row.dsk
         direct = Direct(dsk, self._around, offers=self._me.dsk < dsk, say=lambda item: self._say(dsk, item))
-        pump = Pump(dsk, self._store, self._me, line=lambda: direct.line, posted=self._wake_postman)
+        pump = Pump(dsk, self._store, self._me, line=lambda: direct.line, posted=self._reach.wake)
         again = Backoff(first_s=OFFER_AGAIN_FIRST_S, last_s=OFFER_AGAIN_LAST_S, jitter=random.SystemRandom().random)
         offers: Pace[Sdp | Ring] = Pace(CALL_EVERY_S, direct.heard)
         self._devices[dsk] = _Device(row.contact, pump, direct, again, offers)
@@ -206,9 +173,9 @@ class Exchange:
     def _enter_topics(self, row: ContactRow) -> None:
         if row.state is not ContactState.ACCEPTED:
             return
-        for postman in self._postmen.values():
-            if postman.is_listening and postman.node.is_connected and row.topics:
-                self._spawn(self._presence.enter(postman.node, row.id, row.topics))
+        for node in self._reach.listening_nodes():
+            if row.topics:
+                self._spawn(self._presence.enter(node, row.id, row.topics))
 
     async def _follow_the_date(self) -> None:
         while True:
@@ -220,14 +187,19 @@ class Exchange:
     # ── what nodes say ────────────────────────────────────────────────────────────────────────────
 
     def connected(self, node: NodeClient) -> None:
-        if node.url not in self._postmen:
+        if not self._reach.reconnected(node):
             return
-        self._postmen[node.url].reconnected()
         self._publish(NodeMoved(node.url, True, "connected", None))
         if abs(node.clock_off_s) > 300:
             self._publish(Trouble(f"this machine's clock and the server's differ by {abs(node.clock_off_s)} seconds"))
         for row in self._contacts.values():
             self._tell_contact(row.id)
+
+    def left(self, node: NodeClient) -> None:
+        self._presence.lost(node)
+
+    def look_again(self) -> None:
+        self._spawn(self.refresh(set()))
 
     def disconnected(self, node: NodeClient, why: str, retry_in_s: float) -> None:
         self._presence.lost(node)
@@ -251,7 +223,7 @@ class Exchange:
         self._presence.entered(node, changes.topic, changes.entered)
 
     def fenced(self, node: NodeClient, mailbox: bytes) -> None:
-        if node.url not in self._postmen or not self._postmen[node.url].fence(mailbox) or self._told_of_another:
+        if not self._reach.fence(node, mailbox) or self._told_of_another:
             return
         self._told_of_another = True
         self._publish(Trouble("this home is open elsewhere: another process took over its mailboxes"))
@@ -305,14 +277,14 @@ class Exchange:
             self._spawn(self._send_have(dsk))
         else:
             device.pump.lost()
-            for postman in self._postmen.values():
+            for node in self._reach.nodes():
                 # What silenced the line may have silenced the server too: the sooner that is known, the better.
-                self._spawn(postman.node.probe())
+                self._spawn(node.probe())
         self._tell_contact(device.contact)
 
-    def _wake_postman(self, url: str) -> None:
-        if url in self._postmen:
-            self._postmen[url].wake()
+    def call_failed(self, dsk: bytes, why: str) -> None:
+        self._devices[dsk].why = why
+        self._tell_contact(self._devices[dsk].contact)
 
     def _tell_contact(self, number: int) -> None:
         row = self._contacts.get(number)
@@ -321,14 +293,17 @@ class Exchange:
         devices = [device for device in self._devices.values() if device.contact == number]
         lines = [device.direct for device in devices if device.direct.line is not None]
         pair = next(((way.pair.local_type, way.pair.remote_type) for way in lines if way.pair), None)
+        straight: Path = "relayed" if pair and "relay" in pair else "direct"
+        waits = [device.direct.retry_in_s for device in devices if device.direct.retry_in_s is not None]
         online = any(
             self._presence.is_here(number, dsk) for dsk, device in self._devices.items() if device.contact == number
         )
-        reached = any(postman.node.is_connected for postman in self._postmen.values())
-        path = "direct" if lines else "mailbox" if reached else "offline"
+        reached = any(node.is_connected for node in self._reach.nodes())
+        path: Path = straight if lines else "mailbox" if reached else "offline"
         broken = next((device.why for device in devices if device.why), "")
         detail = "connected" if lines else broken if online else "not here now"
-        self._publish(ContactMoved(row, online or bool(lines), path, detail, pair))
+        retry_in_s = None if lines else min(waits, default=None)
+        self._publish(ContactMoved(row, online or bool(lines), path, detail, pair, retry_in_s))
 
     async def _say(self, dsk: bytes, item: Sdp | Ring) -> bool:
         """A call's item, for the moment only: to the device's mailbox if its owner is there, never stored (§5).
@@ -345,14 +320,13 @@ class Exchange:
             return at.node, at.mailbox, seal_envelope(at.key, at.mailbox, self._me.dsk, message, self._me.random)
 
         sealed = await self._store.write(seal)
-        if sealed is None or sealed[0] not in self._postmen:
+        node = self._reach.node(sealed[0]) if sealed is not None else None
+        if sealed is None or node is None:
             return False
-        url, mailbox, envelope = sealed
+        _, mailbox, envelope = sealed
         put_id = self._me.random(16)
         try:
-            answer = await self._postmen[url].node.ask(
-                lambda ref: Put(ref=ref, mailbox=mailbox, id=put_id, envelope=envelope, ttl_s=0)
-            )
+            answer = await node.ask(lambda ref: Put(ref=ref, mailbox=mailbox, id=put_id, envelope=envelope, ttl_s=0))
         except Unreachable as error:
             logger.info("a call's item was not passed on: %s", error)
             return False
@@ -371,10 +345,6 @@ class Exchange:
     def arrived(self, dsk: bytes, message: bytes, release: Callable[[], None]) -> None:
         self._arrivals.by_line(dsk, message, release)
 
-    def _acknowledge(self, node: NodeClient, ack: Ack) -> None:
-        if node.url in self._postmen:
-            self._postmen[node.url].acknowledge(ack)
-
     def _open_links(self) -> frozenset[bytes]:
         return frozenset(dsk for dsk, device in self._devices.items() if device.direct.line is not None)
 
@@ -386,7 +356,7 @@ class Exchange:
             logger.info("dropped: %s", why)
         self._send(outcome)
         for url in outcome.nodes:
-            self._wake_postman(url)
+            self._reach.wake(url)
         # Ticks before anything is awaited: who asks the history meanwhile sees the same.
         known = set(self._devices)
         for dsk, run in outcome.told:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ..history.logbook import Entry
 from ..history.people import ContactRow
+
+# How messages go: straight, straight but by a relay (TURN), by sealed mailbox, or not at all for now.
+Path = Literal["direct", "relayed", "mailbox", "offline"]
 
 
 @dataclass(frozen=True)
@@ -30,9 +34,10 @@ class ContactMoved:
 
     row: ContactRow
     online: bool
-    path: str
+    path: Path
     detail: str
     pair: tuple[str, str] | None
+    retry_in_s: float | None
 
 
 @dataclass(frozen=True)

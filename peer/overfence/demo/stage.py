@@ -309,8 +309,8 @@ class Actor(Process):
             case s.Online(online=online, at=at):
                 self.online_at = at if online else None
             case s.Path(path=path, pair=pair, at=at):
-                self.direct_at = at if path == "direct" else None
-                self.pair = pair if path == "direct" else None
+                self.direct_at = at if path in ("direct", "relayed") else None
+                self.pair = pair if path in ("direct", "relayed") else None
             case s.Server(connected=connected):
                 self.connected = connected
             case s.Queued(count=count):
