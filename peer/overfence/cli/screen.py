@@ -151,7 +151,7 @@ class TerminalScreen:
         self.status: Callable[[], str] = str
         self._colours = not os.environ.get("NO_COLOR")
         self._waiting: list[str] = []
-        self._writing: asyncio.Future[None] | None = None
+        self._writing: asyncio.Handle | None = None
         self._unfinished = False
         # The typed line goes when it is sent: it comes back as a line of the conversation, with its time and tick.
         self._session: PromptSession[str] = PromptSession(
@@ -168,11 +168,9 @@ class TerminalScreen:
         self._waiting.append("".join(self._coloured(part) for part in hanging(parts, columns, self._width)) + "\n")
         if not self._session.app.is_running:
             self._write()
-        elif self._writing is None or self._writing.done():
-            from prompt_toolkit.application import run_in_terminal
-
-            # It takes the prompt away, writes and puts it back: once for all that is said until it comes to it.
-            self._writing = asyncio.ensure_future(run_in_terminal(self._write))
+        elif self._writing is None:
+            # Once for all that is said until then.
+            self._writing = asyncio.get_running_loop().call_soon(self._write_above)
 
     async def read(self, unsent: str = "") -> str | None:
         self._unfinished = True
@@ -196,6 +194,22 @@ class TerminalScreen:
         from prompt_toolkit.utils import get_cwidth
 
         return fitted(self.status(), shutil.get_terminal_size().columns, get_cwidth) or None
+
+    def _write_above(self) -> None:
+        """Take the prompt away, write, put it back.
+
+        At once, and with the terminal as it is: prompt_toolkit's own way gives it back its line editing for the while,
+        and what is typed then, Ctrl-C and arrow keys among it, is taken for something else.
+        """
+        self._writing = None
+        app = self._session.app
+        if not app.is_running:
+            self._write()
+            return
+        app.renderer.erase()
+        self._write()
+        app.renderer.request_absolute_cursor_position()
+        app.invalidate()
 
     def _write(self) -> None:
         lines, self._waiting = self._waiting, []

@@ -49,7 +49,7 @@ def test_what_is_too_long_says_so_before_enter_and_is_never_glued_to_the_next_li
     ada.types(paste("long " * 4000), end="")
     ada.sees(r"20,000 bytes, and one message holds about 16,000")
     ada.types("", end="\r")
-    ada.sees(r"Send it in parts\. \(↑ brings back what you typed\)")
+    ada.sees(r"Send it in parts\. \(↑ brings back\s+what you typed\)")
     ada.types("next", end="\r")
     bob.sees(r"^\d\d:\d\d Ada: next$")
     seen = len(ada.said)

@@ -72,8 +72,13 @@ class End:
 class Cable:
     """One link between two ends; can be cut, which nobody is told, or ended, which both are."""
 
-    def __init__(self, ada: End, bob: End, *, loses: Callable[[bytes], bool] = lambda packet: False) -> None:
+    def __init__(
+        self, ada: End, bob: End, *, loses: Callable[[bytes], bool] = lambda packet: False, delay_s: float = DELAY_S
+    ) -> None:
+        self.delay_s = delay_s
         self.cut = False
+        # One whom nothing reaches.
+        self.deaf: End | None = None
         self.ended = False
         self.loses = loses
         self.packets = 0
@@ -82,7 +87,7 @@ class Cable:
             end.line.attach(side)
 
     def deliver(self, end: End, lane: Lane, packet: bytes) -> None:
-        if not self.ended and not self.cut and end.line.carries(self._sides[end]):
+        if not self.ended and not self.cut and end is not self.deaf and end.line.carries(self._sides[end]):
             end.line.arrived(lane, packet)
 
     def end(self) -> None:
@@ -104,7 +109,7 @@ class _Side:
         self._cable.packets += 1
         if lane is Lane.FAST and self._cable.loses(packet):
             return
-        asyncio.get_running_loop().call_later(DELAY_S, self._cable.deliver, self._other, lane, packet)
+        asyncio.get_running_loop().call_later(self._cable.delay_s, self._cable.deliver, self._other, lane, packet)
 
     def room_bytes(self, lane: Lane) -> int:
         return 64 * 1024
@@ -178,6 +183,81 @@ def test_a_link_that_falls_silent_is_told_and_heard_again_within_a_second() -> N
     on_moving_clock(story)
 
 
+def test_who_asks_and_hears_nothing_doubts_the_line_within_a_second() -> None:
+    async def story() -> None:
+        ada, bob = End("ada"), End("bob")
+        cable = Cable(ada, bob)
+        await until(lambda: ada.line.is_up and bob.line.is_up)
+        await asyncio.sleep(10)
+        cable.cut = True
+        ada.line.send(b"are you there?")
+        cut_at = asyncio.get_running_loop().time()
+        await until(lambda: not ada.line.is_up)
+        assert 0.99 <= asyncio.get_running_loop().time() - cut_at <= 1.2
+        assert bob.line.is_up, "he asked nothing"
+        cable.cut = False
+        await until(lambda: ada.line.is_up and bob.heard == [b"are you there?"])
+        assert ada.news == [News.BEGUN, News.SILENT, News.HEARD]
+
+    on_moving_clock(story)
+
+
+def test_a_long_round_trip_is_no_reason_to_doubt() -> None:
+    async def story() -> None:
+        ada, bob = End("ada"), End("bob")
+        Cable(ada, bob, delay_s=0.7)
+        await until(lambda: ada.line.is_up and bob.line.is_up)
+        for _ in range(5):
+            ada.line.send(b"hello, Moon")
+            await until(lambda: not ada.line.unconfirmed_bytes)
+        assert ada.news == [News.BEGUN]
+
+    on_moving_clock(story)
+
+
+def test_who_stood_still_asks_before_doubting() -> None:
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, MovingClock)
+        ada, bob = End("ada"), End("bob")
+        Cable(ada, bob)
+        await until(lambda: ada.line.is_up and bob.line.is_up)
+        await asyncio.sleep(0.5)
+        ada.line.send(b"good night")
+        await asyncio.sleep(0)
+        loop.now += 60
+        await until(lambda: bob.heard == [b"good night"] and not ada.line.unconfirmed_bytes)
+        assert ada.news == [News.BEGUN]
+
+    on_moving_clock(story)
+
+
+def test_who_is_told_to_be_unheard_believes_it_until_something_is_confirmed() -> None:
+    async def story() -> None:
+        ada, bob = End("ada"), End("bob")
+        cable = Cable(ada, bob)
+        await until(lambda: ada.line.is_up and bob.line.is_up)
+        ada.line.unheard()
+        assert ada.line.is_up, "all that she said was confirmed"
+        cable.deaf = bob
+        ada.line.send(b"hello?")
+        await asyncio.sleep(0.5)
+        ada.line.unheard()
+        assert not ada.line.is_up
+        assert ada.news == [News.BEGUN, News.SILENT], "told in the same moment"
+        bob.line.send(b"I hear nothing")
+        await until(lambda: ada.heard == [b"I hear nothing"])
+        await asyncio.sleep(2)
+        assert not ada.line.is_up, "that she hears him says nothing of the way there"
+        assert ada.news == [News.BEGUN, News.SILENT]
+        cable.deaf = None
+        await until(lambda: ada.line.is_up and bob.line.is_up)
+        assert bob.heard == [b"hello?"]
+        assert ada.news == [News.BEGUN, News.SILENT, News.HEARD]
+
+    on_moving_clock(story)
+
+
 def test_a_new_process_on_the_other_side_is_told_and_gets_nothing_old() -> None:
     async def story() -> None:
         ada, bob = End("ada"), End("bob")
@@ -185,7 +265,7 @@ def test_a_new_process_on_the_other_side_is_told_and_gets_nothing_old() -> None:
         await until(lambda: ada.line.is_up and bob.line.is_up)
         cable.cut = True
         ada.line.send(b"lost with him")
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.5)
         cable.end()
         bob.name = "bob's next life"
         bob.begin()

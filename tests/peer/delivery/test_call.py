@@ -267,6 +267,21 @@ def test_a_silent_link_is_called_anew_ever_more_seldom_and_kept_when_it_is_heard
     assert state(call) is State.WAITING
 
 
+@pytest.mark.parametrize("offers", [True, False])
+def test_who_comes_back_into_sight_while_the_link_is_doubted_is_called_at_once_and_once(offers: bool) -> None:
+    call = Call(offers=offers, backoff=Backoff(first_s=FIRST_S, last_s=LAST_S, jitter=lambda: 0.0))
+    asks = Action.OFFER if offers else Action.RING
+    call.take(Event.APPEARED, now=0.0)
+    if not offers:
+        call.take(Event.OFFERED, now=0.05)
+    call.take(Event.OPENED, now=0.1)
+    assert call.take(Event.SILENT, now=50.0) is asks, "which nobody may have heard: our own network changed, say"
+    assert call.take(Event.VANISHED, now=50.1) is None
+    assert call.take(Event.APPEARED, now=50.2) is asks
+    assert call.take(Event.APPEARED, now=50.21) is None, "in another topic too; the call that is under way goes on"
+    assert state(call) is State.DOUBTED
+
+
 def test_a_device_that_vanished_from_the_topic_keeps_its_link() -> None:
     wire = Wire()
     for side in (wire.ada, wire.bob):

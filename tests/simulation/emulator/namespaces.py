@@ -37,7 +37,7 @@ table ip fence {{
     }}
     chain through {{
         type filter hook forward priority filter;
-        iifname "{OUTER}" ct state != established,related drop
+        iifname "{OUTER}" ct state != {{ established, related }} drop
     }}
 }}
 """
