@@ -28,7 +28,9 @@ Lives = Sequence[Life | None]
 def grace_s(story: Story) -> float:
     """How long everything may take to arrive once it could."""
     said_bytes = sum(say.size_bytes + 64 for say in story.says)
-    room = float(story.bulk_room_bytes or "inf")
+    # Whatever is the least that may be on its way at a time, it takes a round trip at best.
+    kept = min(min(config.buffer_bytes, config.window_bytes) for config in story.configs)
+    room = min(float(story.bulk_room_bytes or "inf"), kept)
     slowest = min(
         min(one.rate_bytes_per_s or room, room / (one.delay_s + one.jitter_s + RETRY_S / (1 - min(one.loss, 0.9))))
         for one in story.conditions
