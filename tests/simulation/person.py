@@ -5,10 +5,11 @@ from __future__ import annotations
 import struct
 from collections import Counter, deque
 from collections.abc import Iterable
+from contextlib import suppress
 from random import Random
 from zlib import crc32
 
-from overfence_reliability import BufferFull, Connection, Mode, Priority, Run, TooManyStreams, ranges
+from overfence_reliability import BufferFull, Connection, ConnectionClosed, Mode, Priority, Run, TooManyStreams, ranges
 
 from .story import Role, Story
 
@@ -199,8 +200,9 @@ class Life:
     def say_most(self, size_bytes: int) -> None:
         """At most once."""
         body = self._mark() + self.person.filling(size_bytes - SEQ_BYTES)
-        self.connection.send(MOST, body, Mode.AT_MOST_ONCE)
-        self.most[body] = None
+        with suppress(ConnectionClosed):
+            self.connection.send(MOST, body, Mode.AT_MOST_ONCE)
+            self.most[body] = None
 
     def say_aside(self, size_bytes: int) -> None:
         """A stream of its own: one message, and no more."""
@@ -231,6 +233,10 @@ class Life:
         except BufferFull:
             self.is_full = True
             self.person.counts["buffer full"] += 1
+            return False
+        except ConnectionClosed:
+            # Whatever came just before the end is told first; that it may have ended is for `Closed` to judge.
+            self.is_full = True
             return False
         return True
 
