@@ -37,7 +37,7 @@ async def main(server: str) -> None:
         answering = tasks.create_task(first_words(talk))
         message = await talk.send("Is anybody there?")  # returns once it is safe on this disk
         await message.delivered(timeout=10)  # returns once it is safe on hers
-        print(f"{known[0].name} holds it, and says: {await answering}")
+        print(f"It is safe over there, and the answer is: {await answering}")
 
 
 asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "ws://127.0.0.1:8400"))
