@@ -37,7 +37,8 @@ async def main(server: str) -> None:
         answering = tasks.create_task(first_words(talk))
         message = await talk.send("Is anybody there?")  # returns once it is safe on this disk
         await message.delivered(timeout=10)  # returns once it is safe on hers
-        print(f"It is safe over there, and the answer is: {await answering}")
+        answer_text = await answering  # with her first words came her name
+        print(f"{known[0].name} holds it, and says: {answer_text}")
 
 
 asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "ws://127.0.0.1:8400"))

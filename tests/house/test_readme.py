@@ -45,7 +45,7 @@ async def test_the_program_shown_runs_against_a_real_node_and_runs_again(tmp_pat
                     child.kill()
                     await child.wait()
             assert (child.returncode, complaints.decode()) == (0, "")
-            assert said.decode() == "It is safe over there, and the answer is: Come in!\n"
+            assert said.decode() == "Ada holds it, and says: Come in!\n"
 
 
 async def test_every_command_shown_is_there() -> None:
