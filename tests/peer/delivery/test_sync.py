@@ -151,7 +151,7 @@ MOVES += ["forget haves", "lapse", "restart", "wait"]
 
 
 @settings(max_examples=300)
-@given(st.lists(st.tuples(st.sampled_from(MOVES), st.integers(0, 120)), max_size=60), st.integers(1, 5))
+@given(st.lists(st.tuples(st.sampled_from(MOVES), st.integers(0, 120)), min_size=20, max_size=60), st.integers(1, 5))
 def test_everything_is_confirmed_in_the_end_and_nothing_confirmed_is_sent(
     moves: list[tuple[str, int]], batch: int
 ) -> None:

@@ -38,8 +38,7 @@ async def test_who_waits_hears_nothing_before_the_commit(tmp_path: Path) -> None
     waiting += [asyncio.create_task(store.write(keep(f"{number}"))) for number in range(10)]
     async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(*waiting)
-    assert heard_early, "they heard while the commit was about to begin"
+        # A store that answers early is still before its commit here: what it shows there is waited for too.
+        await store.close()
+    assert heard_early, "there was a commit to look at"
     assert not any(heard_early)
-    waiting.clear()
-    await store.write(lambda tx: tx.set_trace_callback(None))
-    await store.close()

@@ -85,7 +85,7 @@ def test_two_pasts_never_mix(data: st.DataObject) -> None:
     after = Run(forked_at, first[forked_at - 1].id) if forked_at else Run()
     second = writes("ada", [f"second {number}" for number in range(8 - forked_at)], salt=b"s" * 16, after=after)
     tx = database()
-    for event in data.draw(st.lists(st.sampled_from(first + second), max_size=60)):
+    for event in data.draw(st.lists(st.sampled_from(first + second), min_size=20, max_size=60)):
         receive(tx, event)
         run = logbook.run_of(tx, CONV, device_of("ada"), log_of("ada"))
         chain = [entry.event for entry in whole_page(tx)]
