@@ -36,7 +36,7 @@ from tests.simulation.emulator import EmulatorEnded
 BARE = "bare_aiortc"
 ATTEMPTS = 3
 FULL = Scale(
-    repeats=5, pairs=20, warm=10, each=50, beside_file=280, bulk_s=5, in_one_loop=8000, blackout_s=20, line_s=5
+    repeats=5, pairs=20, warm=40, each=50, beside_file=280, bulk_s=5, in_one_loop=8000, blackout_s=20, line_s=5
 )
 QUICK = Scale(
     repeats=1, pairs=20, warm=10, each=20, beside_file=120, bulk_s=2, in_one_loop=2000, blackout_s=5, line_s=1

@@ -17,8 +17,9 @@ SAMPLE_LIMIT_S = 3.0
 PROBE_LIMIT_S = 1.0
 PROBE_BACKOFF = 1.5
 
-# One outcome's weight in the loss estimate: a single loss raises it above 1 % for some 30 packets.
-LOSS_WEIGHT = 1 / 64
+# One outcome's weight in the two loss estimates: one that remembers a single loss for a hundred packets, and one that
+# has seen within a dozen that a path has become bad.
+LOSS_WEIGHTS = (1 / 64, 1 / 16)
 
 
 class RoundTrip:
@@ -61,19 +62,24 @@ class RoundTrip:
 
 
 class LossRate:
-    """The share of packets that get lost, over the last hundred or so."""
+    """The share of packets that get lost: over the last hundred or so, or over the last few where those fared worse."""
 
     def __init__(self) -> None:
-        self.share = 0.0
+        self._shares = [0.0] * len(LOSS_WEIGHTS)
+
+    @property
+    def share(self) -> float:
+        """Between 0 and 1."""
+        return max(self._shares)
 
     def arrived(self) -> None:
         """One arrived."""
-        self.share -= self.share * LOSS_WEIGHT
+        self._shares = [share - share * weight for share, weight in zip(self._shares, LOSS_WEIGHTS, strict=True)]
 
     def lost(self) -> None:
         """One was lost."""
-        self.share += (1 - self.share) * LOSS_WEIGHT
+        self._shares = [share + (1 - share) * weight for share, weight in zip(self._shares, LOSS_WEIGHTS, strict=True)]
 
     def mistaken(self) -> None:
         """One that had counted as lost arrived after all."""
-        self.share = max(0.0, self.share - LOSS_WEIGHT)
+        self._shares = [max(0.0, share - weight) for share, weight in zip(self._shares, LOSS_WEIGHTS, strict=True)]

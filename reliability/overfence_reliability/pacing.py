@@ -23,7 +23,7 @@ PACE_GRANULARITY_S = 1e-4
 # A second copy a few milliseconds later costs bytes, not a round trip; a short outage mostly spares one of them.
 COPY_AFTER_S = 0.012
 # So many copies, each as much later, that fewer than one message in a hundred needs a retransmission.
-COPIES_ABOVE_LOSS = (0.005, 0.08, 0.16)
+COPIES_ABOVE_LOSS = (0.0025, 0.08, 0.16)
 # What copies may cost. It bounds what we add to a line that is losing packets because it is full.
 COPY_RATE_BYTES_PER_S = 32 * 1024.0
 COPY_BURST_BYTES = 16 * 1024.0

@@ -98,7 +98,18 @@ def test_one_loss_is_above_the_limit_for_copies_and_fades() -> None:
     assert copies_for(rate.share) == 1
     for _ in range(100):
         rate.arrived()
+    assert copies_for(rate.share) == 1
+    for _ in range(40):
+        rate.arrived()
     assert copies_for(rate.share) == 0
+
+
+def test_a_path_that_turns_bad_is_known_within_a_dozen_packets() -> None:
+    """One packet in four is lost from now on; the long average alone would need a hundred to believe it."""
+    rate = LossRate()
+    for number in range(12):
+        (rate.lost if number % 4 == 0 else rate.arrived)()
+    assert copies_for(rate.share) >= 2
 
 
 def test_the_more_is_lost_the_more_copies_go() -> None:

@@ -30,7 +30,7 @@ from .errors import LinkClosed
 logger = logging.getLogger(__name__)
 
 # What the other side may have sent and we not yet taken in: bounds our memory, and brakes it while our disk is slow.
-WINDOW_BYTES = 512 * 1024
+WINDOW_BYTES = 1024 * 1024
 MESSAGE_LIMIT_BYTES = 65_536
 # What waits here for its confirmation. Past it `send` refuses: a peer that confirms nothing costs us no more than this.
 BUFFER_BYTES = 1024 * 1024

@@ -17,7 +17,7 @@ _TSN_MODULO = 2**32
 
 # Bulk we keep in flight: little enough for the socket buffer of a busy receiver, where more was
 # only dropped and sent again, and far below every receiver's window.
-FLIGHT_LIMIT_BYTES = 128 * 1024
+FLIGHT_LIMIT_BYTES = 160 * 1024
 
 # Numbers under way, half of what a receiver of ours allows. A peer that acknowledges nothing makes
 # us remember no more: fast packets past it are dropped, as any link may, and bulk ones wait.
