@@ -26,10 +26,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import figures
 from benchmarks.crew import Crew, Member
+from benchmarks.people import SIZE_BYTES, connected, introduce, lone
 
-SIZE_BYTES = 200
 WINDOW = 64
-EVERY_S = 0.05
 # Set for the run inside the network of its own, so that it doesn't make another.
 INSIDE = "OVERFENCE_BENCHMARK_INSIDE"
 # After a catch-up, what still crosses the wire belongs to it.
@@ -60,16 +59,6 @@ class Turn:
     burst: Burst
 
 
-async def lone(sender: Member, receiver: Member, count: int) -> list[float]:
-    """How long each of ``count`` single messages took, from before the send to the other side's code."""
-    receiver.tell("expect", count=count, each=True)
-    await receiver.hear("expecting")
-    sender.tell("pace", count=count, every_s=EVERY_S, size=SIZE_BYTES)
-    arrived = await receiver.hear("arrived", within_s=30 + 4 * count * EVERY_S)
-    paced = await sender.hear("paced")
-    return [at - sent_at for at, sent_at in zip(arrived["at"], paced["sent_at"], strict=True)]
-
-
 @dataclass(frozen=True)
 class Burst:
     """What a burst gave: its rate, from before the first send to the last arrival, and both ends' processor time."""
@@ -91,12 +80,6 @@ async def burst(sender: Member, receiver: Member, count: int) -> Burst:
     return Burst(count / (arrived["last_at"] - sent["began_at"]), *used_us)
 
 
-async def connected(ada: Member, bob: Member) -> float:
-    """When both had the direct path."""
-    ends = [await each.hear("path", that=lambda report: report["path"] == "direct") for each in (ada, bob)]
-    return max(float(end["at"]) for end in ends)
-
-
 async def node(crew: Crew) -> str:
     """A node that serves; its address."""
     post = await crew.start("node", "post", str(crew.folder / "node"))
@@ -111,13 +94,7 @@ async def person(crew: Crew, name: str, server: str) -> Member:
 async def acquainted(crew: Crew, server: str) -> tuple[Member, Member, float, float]:
     """Ada and Bob, linked; how long the first message and the link took, in seconds."""
     ada, bob = await person(crew, "ada", server), await person(crew, "bob", server)
-    ada.tell("invite")
-    link = (await ada.hear("invite"))["link"]
-    bob.tell("accept", link=link, text="-1 the first")
-    accepted, heard = await bob.hear("accepted"), await ada.hear("heard")
-    open_at = await connected(ada, bob)
-    present_at = min([float((await each.hear("present"))["at"]) for each in (ada, bob)])
-    return ada, bob, heard["at"] - accepted["at"], open_at - present_at
+    return ada, bob, *await introduce(ada, bob)
 
 
 async def ours(folder: Path, scale: Scale) -> tuple[Turn, float]:

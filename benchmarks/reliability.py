@@ -36,12 +36,40 @@ from tests.simulation.emulator import EmulatorEnded
 BARE = "bare_aiortc"
 ATTEMPTS = 3
 FULL = Scale(
-    repeats=5, pairs=20, warm=40, each=50, beside_file=280, bulk_s=5, in_one_loop=8000, blackout_s=20, line_s=5
+    repeats=5,
+    pairs=20,
+    warm=40,
+    each=50,
+    beside_file=280,
+    bulk_s=5,
+    in_one_loop=8000,
+    blackout_s=20,
+    line_s=5,
+    whole=250,
 )
 QUICK = Scale(
-    repeats=1, pairs=20, warm=10, each=20, beside_file=120, bulk_s=2, in_one_loop=2000, blackout_s=5, line_s=1
+    repeats=1,
+    pairs=20,
+    warm=10,
+    each=20,
+    beside_file=120,
+    bulk_s=2,
+    in_one_loop=2000,
+    blackout_s=5,
+    line_s=1,
+    whole=100,
 )
-QUICK_ROWS = ("chat_0", "chat_5", "chat_20", "chat_outages", "chat_beside_file_1", "bulk_0", "in_one_loop", "wire")
+QUICK_ROWS = (
+    "chat_0",
+    "chat_5",
+    "chat_20",
+    "chat_outages",
+    "chat_beside_file_1",
+    "bulk_0",
+    "in_one_loop",
+    "wire",
+    "whole_5",
+)
 
 
 def contestants(kinds: list[str], cache: Path) -> tuple[list[Contestant], dict[str, str]]:

@@ -51,12 +51,12 @@ async def started(
     *arguments: object,
     folder: Path,
 ) -> Member:
-    """One of the programs of this folder on that host, ready; it ends with the stack."""
+    """One of the benchmarks' programs on that host, ready; it ends with the stack."""
     log = folder / f"{host}.log"
     with log.open("ab") as errors:
         process = await net.run_in(
             host,
-            [str(contestant.python), "-m", f"benchmarks.lines.{module}", contestant.kind, *map(str, arguments)],
+            [str(contestant.python), "-m", f"benchmarks.{module}", *map(str, arguments)],
             cwd=ROOT,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -75,7 +75,10 @@ async def set_up(contestant: Contestant, folder: Path, *, pairs: int = 1, seed: 
     async with AsyncExitStack() as stack:
         net = await stack.enter_async_context(Emulated(CLEAN, seed=seed))
         ada, bob = await asyncio.gather(
-            *(started(stack, net, host, contestant, "end", folder=folder) for host in ("ada", "bob"))
+            *(
+                started(stack, net, host, contestant, "lines.end", contestant.kind, folder=folder)
+                for host in ("ada", "bob")
+            )
         )
         ada.tell("offer", count=pairs)
         bob.tell("answer", offers=(await ada.hear("offers"))["offers"])

@@ -15,6 +15,7 @@ from tests.simulation.faults import Conditions
 
 from ..crew import ROOT, Silent
 from ..figures import quantile
+from ..people import introduce, lone
 from .stage import CLEAN, Contestant, Stage, came, set_up, started
 
 SIZE_BYTES = 200
@@ -29,6 +30,8 @@ BESIDE_FILE_EVERY_S = 0.025
 # A reliable channel under 20 % loss repeats seldom; what is not there by then is told as missing.
 STRAGGLERS_WITHIN_S = 45.0
 FILE_WARM_S = 3.0
+# Under the conditions too: what is measured is a conversation, not how soon a path is known.
+WHOLE_WARM = 60
 WINDOW = 256
 
 
@@ -45,6 +48,7 @@ class Scale:
     in_one_loop: int
     blackout_s: float
     line_s: float
+    whole: int
 
 
 @dataclass(frozen=True)
@@ -136,8 +140,8 @@ async def in_one_loop(contestant: Contestant, scale: Scale, folder: Path, seed: 
     """Messages for each second of processor time, both ends in one process; nothing crosses the line."""
     async with AsyncExitStack() as stack:
         net = await stack.enter_async_context(Emulated(seed=seed))
-        numbers = (scale.in_one_loop, WINDOW, SIZE_BYTES)
-        member = await started(stack, net, "ada", contestant, "one_loop", *numbers, folder=folder)
+        words = (contestant.kind, scale.in_one_loop, WINDOW, SIZE_BYTES)
+        member = await started(stack, net, "ada", contestant, "lines.one_loop", *words, folder=folder)
         ran = await member.hear("ran", within_s=60 + scale.in_one_loop / 500)
     return Turn(
         figures={
@@ -152,18 +156,49 @@ async def wire(contestant: Contestant, scale: Scale, folder: Path, seed: int, _c
     async with set_up(contestant, folder, seed=seed) as stage:
         # The last of the handshakes' acknowledgements.
         await asyncio.sleep(1.0)
-        before = [await stage.net.traffic(*way) for way in (("ada", "bob"), ("bob", "ada"))]
+        before = await bytes_each_way(stage.net)
         stage.bob.tell("expect", count=scale.each)
         await stage.bob.hear("expecting")
         stage.ada.tell("pace", warm=0, count=scale.each, every_s=EVERY_S, size=SIZE_BYTES)
         await arrivals(stage, scale.each, STRAGGLERS_WITHIN_S)
         await asyncio.sleep(0.5)
-        after = [await stage.net.traffic(*way) for way in (("ada", "bob"), ("bob", "ada"))]
-    there, back = [
-        (late["bytes"] - late["stun_bytes"] - early["bytes"] + early["stun_bytes"]) / scale.each
-        for early, late in zip(before, after, strict=True)
-    ]
-    return Turn(figures={"bytes_there": there, "bytes_back": back})
+        after = await bytes_each_way(stage.net)
+    return Turn(figures=for_each_message(before, after, scale.each))
+
+
+async def bytes_each_way(net: Emulated) -> list[int]:
+    """What Ada, and what Bob, put on the wire for the other so far, without STUN."""
+    traffic = [await net.traffic(*way) for way in (("ada", "bob"), ("bob", "ada"))]
+    return [each["bytes"] - each["stun_bytes"] for each in traffic]
+
+
+def for_each_message(before: Sequence[int], after: Sequence[int], count: int) -> dict[str, float]:
+    """Both ways' bytes between the two, a message of Ada's."""
+    there, back = [(late - early) / count for early, late in zip(before, after, strict=True)]
+    return {"bytes_there": there, "bytes_back": back}
+
+
+async def whole(contestant: Contestant, scale: Scale, folder: Path, seed: int, conditions: Conditions) -> Turn:
+    """From `send()` to the other side's `messages()`: whole peers, sealing and both disks included."""
+    async with AsyncExitStack() as stack:
+        net = await stack.enter_async_context(Emulated(CLEAN, server=CLEAN, seed=seed))
+        words = (folder / "post", net.address("server"))
+        post = await started(stack, net, "server", contestant, "post", *words, folder=folder)
+        server = (await post.hear("serving"))["url"]
+        ada, bob = await asyncio.gather(
+            *(
+                started(stack, net, name, contestant, "person", folder / name, name, server, folder=folder)
+                for name in ("ada", "bob")
+            )
+        )
+        await introduce(ada, bob)
+        for way in (("ada", "bob"), ("bob", "ada")):
+            await net.set_conditions(*way, conditions)
+        await lone(ada, bob, WHOLE_WARM)
+        before = await bytes_each_way(net)
+        took_s = await lone(ada, bob, scale.whole)
+        after = await bytes_each_way(net)
+    return Turn(took_s, for_each_message(before, after, scale.whole))
 
 
 async def blackout(contestant: Contestant, scale: Scale, folder: Path, seed: int, _conditions: Conditions) -> Turn:

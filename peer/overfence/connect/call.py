@@ -12,6 +12,11 @@ CALL_TIMEOUT_S = 10.0
 RING_AFTER_S = 0.5
 # A link that was open this long was a good one.
 STEADY_S = 10.0
+# A device that breaks the rules costs us a handshake and what its bounds allow, each time: so it is not called, and its
+# calls are not heard, for a while that doubles; a link that holds this long forgives it.
+SHUN_FIRST_S = 5.0
+SHUN_LAST_S = 600.0
+FORGIVEN_AFTER_S = 60.0
 
 
 class State(Enum):
@@ -36,6 +41,7 @@ class Event(Enum):
     FAILED = auto()  # the link ended, or never opened
     SILENT = auto()  # nothing is heard on the link
     HEARD = auto()  # it is heard again
+    BROKE_RULES = auto()  # the device did what no honest one does, and lost its link for it
 
 
 class Action(Enum):
@@ -93,16 +99,18 @@ _ANSWERER: dict[tuple[State, Event], tuple[State, Action | None]] = {
 class Call:
     """The state of the link to one device. ``offers``: it is ours to offer, for our key is the smaller."""
 
-    def __init__(self, *, offers: bool, backoff: Backoff) -> None:
+    def __init__(self, *, offers: bool, backoff: Backoff, shunning: Backoff) -> None:
         self.state = State.AWAY
         self._offers = offers
         self._backoff = backoff
+        self._shunning = shunning
         self._table = _OFFERER if offers else _ANSWERER
         self._present = False
         self._due_at: float | None = None
         self._opened_at = float("-inf")
         # Who calls comes from a server, which may show the same device coming and going: the wait goes on meanwhile.
         self._again_at = float("-inf")
+        self._shunned_until = float("-inf")
 
     def take(self, event: Event, *, now: float) -> Action | None:
         """What ``event`` calls for."""
@@ -110,6 +118,10 @@ class Call:
             was, self._present = self._present, event is Event.APPEARED
             if was and self._present:
                 return None  # in another topic too, or with another word; a call that is under way must not begin anew
+        if event is Event.BROKE_RULES:
+            return self._shun(now)
+        if now < self._shunned_until and event in (Event.OFFERED, Event.RANG):
+            return None
         step = self._table.get((self.state, event))
         if step is None:
             return None
@@ -120,6 +132,15 @@ class Call:
             self._opened_at = now
         self._arm(before, now)
         return action
+
+    def _shun(self, now: float) -> Action:
+        if self.state in (State.OPEN, State.DOUBTED) and now - self._opened_at >= FORGIVEN_AFTER_S:
+            self._shunning.succeeded()
+        self._shunned_until = now + self._shunning.next_s()
+        self._again_at = max(self._again_at, self._shunned_until)
+        self.state = State.WAITING if self._present else State.AWAY
+        self._due_at = self._again_at if self._present else None
+        return Action.DROP
 
     def _arm(self, before: State, now: float) -> None:
         match self.state:

@@ -19,6 +19,11 @@ class LinkEnd:
     reason: Reason
     detail: str = ""
 
+    @property
+    def is_their_fault(self) -> bool:
+        """Did the other side do what no honest one does?"""
+        return self.reason in ("flooded", "protocol")
+
     def __str__(self) -> str:
         return f"{self.reason}: {self.detail}" if self.detail else self.reason
 

@@ -49,7 +49,8 @@ class News(Enum):
     BEGUN = "the other side knows nothing of what was on its way"
     SILENT = "nothing was heard for too long"
     HEARD = "heard again"
-    BROKEN = "the other side broke the rules, or ended it"
+    BROKEN = "the other side broke the rules"
+    ENDED = "the other side ended it"
 
 
 class Carrier(Protocol):
@@ -253,11 +254,11 @@ class Line:
                 pass  # `Opened` follows; nobody waits for room but `room`; what ends is the line
             case Silent():
                 self._fall_silent()
-            case Closed(_, violation):
+            case Closed(by_peer, violation):
                 if not self._is_broken:
-                    logger.info("a line broke: %s", violation or "the other side ended it")
+                    logger.info("a line is over: %s", violation or "the other side ended it")
                     self._is_broken = True
-                    self._happened(News.BROKEN)
+                    self._happened(News.ENDED if by_peer else News.BROKEN)
             case _:
                 assert_never(event)
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol, assert_never
 from overfence_reliability import Lane
 
 from ..connect.backoff import Backoff
-from ..connect.call import CALL_TIMEOUT_S, Action, Call, Event, State
+from ..connect.call import CALL_TIMEOUT_S, SHUN_FIRST_S, SHUN_LAST_S, Action, Call, Event, State
 from ..connect.errors import BadSdp, LinkClosed, LinkEnd, LinkFailed, OutOfTurn
 from ..connect.line import Line, News
 from ..connect.webrtc import CandidatePair, Link, LinkConfig
@@ -66,7 +66,9 @@ class Direct:
         self._around = around
         self._say = say
         self._call = Call(
-            offers=offers, backoff=Backoff(first_s=FIRST_RECALL_S, last_s=LAST_RECALL_S, jitter=around.jitter)
+            offers=offers,
+            backoff=Backoff(first_s=FIRST_RECALL_S, last_s=LAST_RECALL_S, jitter=around.jitter),
+            shunning=Backoff(first_s=SHUN_FIRST_S, last_s=SHUN_LAST_S, jitter=around.jitter),
         )
         self._line = self._fresh_line()
         self._link: Link | None = None
@@ -178,12 +180,17 @@ class Direct:
         if self._next is link:
             self._next = None
             logger.info("a call ended: %s", end)
-            if self._link is None:
+            if end.is_their_fault:
+                self._shun(str(end.reason))
+            elif self._link is None:
                 self._take(Event.FAILED)
                 self._around.listener.call_failed(self.dsk, str(end.reason))
         elif self._link is link:
             self._link = None
             logger.info("a link ended: %s", end)
+            if end.is_their_fault:
+                self._shun(str(end.reason))
+                return
             self._line.detach()
             self._take(Event.FAILED)
             self._around.listener.line_changed(self.dsk, str(end.reason))
@@ -217,12 +224,24 @@ class Direct:
                 self._take(Event.HEARD)
                 self._around.listener.line_changed(self.dsk, "connected")
             case News.BROKEN:
+                self._shun("protocol")
+            case News.ENDED:
                 # What it had not confirmed, sync sends again by the next one.
                 self._line = self._fresh_line()
                 if self._link is not None:
                     self._around.spawn(self._link.close())
             case _:
                 assert_never(news)
+
+    def _shun(self, why: str) -> None:
+        """The device broke the rules: no link, no line, and for a while no other."""
+        link, self._link = self._link, None
+        if link is not None:
+            self._around.spawn(link.close())
+        self._line.detach()
+        self._line = self._fresh_line()
+        self._take(Event.BROKE_RULES)
+        self._around.listener.line_changed(self.dsk, why)
 
     # ── its steps ─────────────────────────────────────────────────────────────────────────────────
 

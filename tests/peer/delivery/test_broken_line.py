@@ -1,13 +1,14 @@
-"""A line whose peer breaks the rules ends with its link, and another begins on the next."""
+"""A line whose peer breaks the rules ends with its link, and another begins on the next, a while later."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import pytest
-from overfence.connect.errors import LinkEnd
+from overfence.connect.call import SHUN_FIRST_S
+from overfence.connect.errors import LinkEnd, Reason
 from overfence.connect.webrtc import LinkConfig
 from overfence.delivery import direct
 from overfence.delivery.direct import Circumstances, Direct
@@ -71,7 +72,17 @@ def links(monkeypatch: pytest.MonkeyPatch) -> list[PaperLink]:
     return PaperLink.made
 
 
-async def test_a_link_whose_line_broke_is_closed_and_the_next_carries_another(links: list[PaperLink]) -> None:
+Way = tuple[Direct, Callable[[bytes], Coroutine[Any, Any, PaperLink]]]
+
+
+async def turns(count: int = 10) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def way(links: list[PaperLink]) -> AsyncIterator[Way]:
+    """The way to a device that is in sight, and how it calls."""
     tasks: list[asyncio.Task[None]] = []
     draws = iter(range(1, 100))
 
@@ -84,31 +95,87 @@ async def test_a_link_whose_line_broke_is_closed_and_the_next_carries_another(li
     def drawn(count: int) -> bytes:
         return next(draws).to_bytes(count, "big")
 
-    around = Circumstances(LinkConfig(), drawn, lambda: 0.0, spawn, Ear())
-    way = Direct(b"d" * 32, around, offers=False, say=say)
-    way.present(True)
+    direct_way = Direct(b"d" * 32, Circumstances(LinkConfig(), drawn, lambda: 0.0, spawn, Ear()), offers=False, say=say)
+    direct_way.present(True)
 
     async def call(call_id: bytes) -> PaperLink:
-        way.heard(Sdp(call_id, "offer", "offer"))
-        for _ in range(10):
-            await asyncio.sleep(0)
+        before = len(links)
+        direct_way.heard(Sdp(call_id, "offer", "offer"))
+        await turns()
+        if len(links) == before:
+            raise NotAnswered
         peer = Connection(call_id)
         peer.path_opened(now=0.0)
         for lane, packet in peer.poll(now=0.0):
             links[-1].received(lane, packet)
-        for _ in range(5):
-            await asyncio.sleep(0)
+        await turns()
         return links[-1]
 
-    first = await call(b"call-001")
-    assert way.line is not None
-    first.received(Lane.FAST, b"\xff" * 40)
-    for _ in range(10):
-        await asyncio.sleep(0)
-    assert way.line is None
-    assert first.is_closed
-    second = await call(b"call-002")
-    assert second is not first
-    assert way.line is not None
-    await way.close()
+    yield direct_way, call
+    await direct_way.close()
     await asyncio.gather(*tasks)
+
+
+class NotAnswered(Exception):
+    """The offer was ignored."""
+
+
+async def test_a_line_whose_peer_broke_the_rules_ends_with_its_link_and_later_another_begins(
+    way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    direct_way, call = way
+    first = await call(b"call-001")
+    assert direct_way.line is not None
+    first.received(Lane.FAST, b"\xff" * 40)
+    await turns()
+    assert direct_way.line is None
+    assert first.is_closed
+    with pytest.raises(NotAnswered):
+        await call(b"call-002")
+    assert direct_way.retry_in_s == pytest.approx(SHUN_FIRST_S, abs=1.0)
+    loop = asyncio.get_running_loop()
+    later_at = loop.time() + SHUN_FIRST_S
+    monkeypatch.setattr(loop, "time", lambda: later_at)
+    second = await call(b"call-003")
+    assert second is not first
+    assert direct_way.line is not None
+
+
+@pytest.mark.parametrize("reason", ["flooded", "protocol"])
+async def test_a_link_that_ended_by_their_fault_is_not_soon_followed_by_another(way: Way, reason: Reason) -> None:
+    direct_way, call = way
+    first = await call(b"call-001")
+    first.is_closed = True
+    first.ended(LinkEnd(reason, "as a test says"))
+    await turns()
+    assert direct_way.line is None
+    with pytest.raises(NotAnswered):
+        await call(b"call-002")
+
+
+@pytest.mark.parametrize("reason", ["failed", "remote", "closed"])
+async def test_a_link_that_ended_by_nobodys_fault_may_be_followed_at_once(way: Way, reason: Reason) -> None:
+    direct_way, call = way
+    first = await call(b"call-001")
+    first.is_closed = True
+    first.ended(LinkEnd(reason, "as a test says"))
+    await turns()
+    assert direct_way.line is None
+    await call(b"call-002")
+    assert direct_way.line is not None
+
+
+async def test_who_ends_the_line_in_good_order_is_answered_at_once(way: Way) -> None:
+    direct_way, call = way
+    first = await call(b"call-001")
+    peer = Connection(b"call-001")
+    peer.path_opened(now=0.0)
+    peer.poll(now=0.0)
+    peer.close()
+    for lane, packet in peer.poll(now=0.0):
+        first.received(lane, packet)
+    await turns()
+    assert direct_way.line is None
+    assert first.is_closed
+    await call(b"call-002")
+    assert direct_way.line is not None

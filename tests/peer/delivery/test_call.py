@@ -11,10 +11,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from overfence.connect.backoff import Backoff
-from overfence.connect.call import CALL_TIMEOUT_S, RING_AFTER_S, STEADY_S, Action, Call, Event, State
+from overfence.connect.call import (
+    CALL_TIMEOUT_S,
+    FORGIVEN_AFTER_S,
+    RING_AFTER_S,
+    SHUN_FIRST_S,
+    SHUN_LAST_S,
+    STEADY_S,
+    Action,
+    Call,
+    Event,
+    State,
+)
 
 FIRST_S, LAST_S = 1.0, 60.0
 FLIGHT_S = 0.05
+
+
+def fresh_call(*, offers: bool, jitter: Callable[[], float] = lambda: 0.0) -> Call:
+    return Call(
+        offers=offers,
+        backoff=Backoff(first_s=FIRST_S, last_s=LAST_S, jitter=jitter),
+        shunning=Backoff(first_s=SHUN_FIRST_S, last_s=SHUN_LAST_S, jitter=jitter),
+    )
 
 
 class Side:
@@ -22,7 +41,7 @@ class Side:
 
     def __init__(self, *, offers: bool, jitter: Callable[[], float]) -> None:
         self.offers = offers
-        self.call = Call(offers=offers, backoff=Backoff(first_s=FIRST_S, last_s=LAST_S, jitter=jitter))
+        self.call = fresh_call(offers=offers, jitter=jitter)
         self.link: int | None = None
         self.actions: list[tuple[float, Action]] = []
 
@@ -214,7 +233,7 @@ def test_nobody_answers_for_a_day_and_nothing_spins(offers: bool) -> None:
 
 @given(st.lists(st.sampled_from(list(Event)), max_size=40), st.booleans())
 def test_every_event_in_every_state_leaves_a_timer_or_a_reason_for_none(events: list[Event], offers: bool) -> None:
-    call = Call(offers=offers, backoff=Backoff(first_s=FIRST_S, last_s=LAST_S, jitter=lambda: 0.5))
+    call = fresh_call(offers=offers, jitter=lambda: 0.5)
     now = 0.0
     for event in events:
         now += 1.0
@@ -237,7 +256,7 @@ def state(call: Call) -> State:
 
 @pytest.mark.parametrize("offers", [True, False])
 def test_a_silent_link_is_called_anew_ever_more_seldom_and_kept_when_it_is_heard_again(offers: bool) -> None:
-    call = Call(offers=offers, backoff=Backoff(first_s=FIRST_S, last_s=LAST_S, jitter=lambda: 0.0))
+    call = fresh_call(offers=offers, jitter=lambda: 0.0)
     asks = Action.OFFER if offers else Action.RING
     call.take(Event.APPEARED, now=0.0)
     if offers:
@@ -269,7 +288,7 @@ def test_a_silent_link_is_called_anew_ever_more_seldom_and_kept_when_it_is_heard
 
 @pytest.mark.parametrize("offers", [True, False])
 def test_who_comes_back_into_sight_while_the_link_is_doubted_is_called_at_once_and_once(offers: bool) -> None:
-    call = Call(offers=offers, backoff=Backoff(first_s=FIRST_S, last_s=LAST_S, jitter=lambda: 0.0))
+    call = fresh_call(offers=offers, jitter=lambda: 0.0)
     asks = Action.OFFER if offers else Action.RING
     call.take(Event.APPEARED, now=0.0)
     if not offers:
@@ -322,3 +341,38 @@ def test_a_device_that_is_shown_coming_and_going_is_called_no_more_often(offers:
         wire.take(side, Event.VANISHED)
         wire.run_for(0.1)
     assert 60 <= len(side.actions) <= 3600 / LAST_S * 2 + 20
+
+
+def reopen(call: Call, *, offers: bool, now: float) -> bool:
+    """The other side tries to get through right now."""
+    call.take(Event.RANG if offers else Event.OFFERED, now=now)
+    return state(call) is State.CALLING and call.take(Event.OPENED, now=now) is None
+
+
+@pytest.mark.parametrize("offers", [True, False])
+def test_a_device_that_breaks_the_rules_is_left_alone_for_longer_each_time_and_forgiven(offers: bool) -> None:
+    call, now = fresh_call(offers=offers), 0.0
+    call.take(Event.APPEARED, now=now)
+    shunned_s = []
+    for _ in range(10):
+        assert state(call) is State.CALLING or reopen(call, offers=offers, now=now)
+        call.take(Event.OPENED, now=now)
+        now += FORGIVEN_AFTER_S - 1
+        assert call.take(Event.BROKE_RULES, now=now) is Action.DROP
+        due_at = call.next_timer()
+        assert due_at is not None
+        shunned_s.append(due_at - now)
+        assert not reopen(call, offers=offers, now=due_at - 0.1), "nor is it heard"
+        call.take(Event.VANISHED, now=due_at - 0.1)
+        call.take(Event.APPEARED, now=due_at - 0.1)
+        assert not reopen(call, offers=offers, now=due_at - 0.1), "even if it comes anew"
+        now = due_at
+        if offers:
+            assert call.take(Event.TIMER, now=now) is Action.OFFER
+    assert shunned_s[:4] == [SHUN_FIRST_S, 2 * SHUN_FIRST_S, 4 * SHUN_FIRST_S, 8 * SHUN_FIRST_S]
+    assert shunned_s[-1] == SHUN_LAST_S
+    assert state(call) is State.CALLING or reopen(call, offers=offers, now=now)
+    call.take(Event.OPENED, now=now)
+    now += FORGIVEN_AFTER_S
+    call.take(Event.BROKE_RULES, now=now)
+    assert call.next_timer() == now + SHUN_FIRST_S
