@@ -167,15 +167,17 @@ async def wire(contestant: Contestant, scale: Scale, folder: Path, seed: int, _c
 
 
 async def bytes_each_way(net: Emulated) -> list[int]:
-    """What Ada, and what Bob, put on the wire for the other so far, without STUN."""
-    traffic = [await net.traffic(*way) for way in (("ada", "bob"), ("bob", "ada"))]
-    return [each["bytes"] - each["stun_bytes"] for each in traffic]
+    """What Ada, and what Bob, put on the wire for the other so far, without STUN; and of hers what was no mere
+    acknowledgement."""
+    there, back = [await net.traffic(*way) for way in (("ada", "bob"), ("bob", "ada"))]
+    said = there["bytes"] - there["stun_bytes"]
+    return [said, back["bytes"] - back["stun_bytes"], said - there["short_bytes"]]
 
 
 def for_each_message(before: Sequence[int], after: Sequence[int], count: int) -> dict[str, float]:
     """Both ways' bytes between the two, a message of Ada's."""
-    there, back = [(late - early) / count for early, late in zip(before, after, strict=True)]
-    return {"bytes_there": there, "bytes_back": back}
+    there, back, long = [(late - early) / count for early, late in zip(before, after, strict=True)]
+    return {"bytes_there": there, "bytes_back": back, "bytes_there_but_acks": long}
 
 
 async def whole(contestant: Contestant, scale: Scale, folder: Path, seed: int, conditions: Conditions) -> Turn:

@@ -30,6 +30,8 @@ UNDER_WAY_LIMIT_BYTES = 128 << 20
 ORDER_LIMIT_BYTES = 1 << 16
 # RFC 7983: the first byte tells STUN, which keeps the path open, from what the path is for.
 STUN_FIRST_BYTES = range(4)
+# IP, UDP, DTLS and SCTP take 93 bytes, a DATA chunk that only acknowledges some 40 more.
+SHORT_BYTES = 160
 
 # How late the latest packets went out tells whether a measurement may be believed.
 LATEST = 50_000
@@ -124,6 +126,8 @@ class Crossing:
         traffic["bytes"] += len(packet)
         if (carried := payload(packet)) and carried[0] in STUN_FIRST_BYTES:
             traffic["stun_bytes"] += len(packet)
+        elif len(packet) <= SHORT_BYTES:
+            traffic["short_bytes"] += len(packet)
 
     def _obey(self, order: Mapping[str, Any]) -> dict[str, Any]:
         pair = order["source"], order["target"]

@@ -129,7 +129,8 @@ class Emulated:
         return Counter((await self._order("look", (source, target)))["counts"])
 
     async def traffic(self, source: str, target: str) -> Counter[str]:
-        """What was put in in this direction: "packets", "bytes" with IP headers, and "stun_bytes" of them."""
+        """What was put in in this direction: "packets", "bytes" with IP headers, and of these "stun_bytes", or
+        "short_bytes" where a packet is too short to carry more than acknowledgements."""
         return Counter((await self._order("look", (source, target)))["traffic"])
 
     async def late_s(self) -> list[float]:
