@@ -232,8 +232,7 @@ class Connection:
             number, frames = decode(packet)
             path.liveness.heard(now=now)
             path.is_heard_since_probe = True
-            if not self._take(path, lane, number, frames, now=now):
-                self._inbound.useless(now=now)
+            self._inbound.judge(useful=self._take(path, lane, number, frames, now=now), now=now)
         except Violation as violation:
             self._accuse(violation)
 
@@ -263,9 +262,10 @@ class Connection:
             case Ack():
                 return self._outbound.acknowledged(path, frame, now=now)
             case Now():
-                if self._inbound.takes_now(now=now):
+                taken = self._inbound.takes_now(now=now)
+                if taken:
                     self._events.append(Received(frame.stream, frame.body, at_most_once=True))
-                return True
+                return taken
             case Credit():
                 return self._outbound.credited(frame)
             case Finish():

@@ -7,9 +7,10 @@ from .frame import Lane
 from .pacing import Bucket
 from .receiver import Arrivals, Arrived
 
-# Packets that brought nothing: no data, no news of ours. A noisy path repeats some; past this rate it is a flood.
-USELESS_PER_S = 2000.0
-USELESS_BURST = 8000.0
+# Packets that brought nothing: no data, no news of ours. A path may repeat each that did; past that and this rate they
+# are a flood, which would cost us no memory, but the time that others need.
+USELESS_PER_S = 250.0
+USELESS_BURST = 2000.0
 # At-most-once messages have no credit; past this they are dropped, as their promise allows.
 NOW_PER_S = 1000.0
 NOW_BURST = 1000.0
@@ -52,9 +53,12 @@ class Inbound:
             self._nows.take(1)
         return taken
 
-    def useless(self, *, now: float) -> None:
-        """A packet came and brought nothing. Raises `Violation` where there is no end to it."""
+    def judge(self, *, useful: bool, now: float) -> None:
+        """A packet came, and brought something or not. Raises `Violation` where there is no end to those that don't."""
         self._useless.refill(USELESS_PER_S, now=now)
+        if useful:
+            self._useless.give(1)
+            return
         if not self._useless.has(1):
             raise Violation(Rule.FLOOD, "packets without end that bring nothing")
         self._useless.take(1)

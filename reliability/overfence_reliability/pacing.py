@@ -80,6 +80,10 @@ class Bucket:
         """So much has left."""
         self._bytes -= size_bytes
 
+    def give(self, size_bytes: int) -> None:
+        """So much more may leave."""
+        self._bytes = min(self._burst_bytes, self._bytes + size_bytes)
+
     def wait_s(self, size_bytes: int, rate_bytes_per_s: float) -> float:
         """How long until there is enough."""
         return max(0.0, (size_bytes - self._bytes) / rate_bytes_per_s)

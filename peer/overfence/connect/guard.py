@@ -158,21 +158,23 @@ _CHECKS: dict[int, Callable[[bytes], bool]] = {
 
 
 class Meter:
-    """How much a peer may make us do: `rate` units a second, one second's worth at once, and no more."""
+    """How much a peer may make us do: `rate` units a second, `at_once` of them (a second's worth) together."""
 
-    def __init__(self, rate: int = RATE_CHUNKS) -> None:
+    def __init__(self, rate: int = RATE_CHUNKS, *, at_once: int | None = None, units: str = "chunks") -> None:
         self._rate = rate
-        self._left = float(rate)
+        self._most = float(rate if at_once is None else at_once)
+        self._left = self._most
+        self._units = units
         self._filled_at: float | None = None
 
     def spend(self, units: int, *, now: float) -> None:
         """Raises `Violation` when the peer has used up what it had."""
         if self._filled_at is not None:
-            self._left = min(self._rate, self._left + (now - self._filled_at) * self._rate)
+            self._left = min(self._most, self._left + (now - self._filled_at) * self._rate)
         self._filled_at = now
         self._left -= units
         if self._left < 0:
-            raise Violation("flooded", f"more than {self._rate} chunks a second, for too long")
+            raise Violation("flooded", f"more than {self._rate} {self._units} a second, for too long")
 
 
 class Inbox:

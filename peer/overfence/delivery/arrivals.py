@@ -29,7 +29,7 @@ QUEUE_LIMIT_BYTES = 4 * 1024 * 1024
 OVERHEAD_BYTES = 512
 # What one transaction takes in at most, in things and in time: what is written meanwhile waits that long.
 TAKE_LIMIT = 128
-TAKE_S = 0.1
+TAKE_S = 0.02
 # A duplicate is answered with a have at most this often: a replayed message cannot make us chatter (§6).
 DUPLICATE_ANSWER_S = 60.0
 STORAGE_RETRY_S = 1.0
@@ -110,6 +110,10 @@ class Arrivals:
             return False
         self._put(arrived, node.url)
         return True
+
+    def drop(self, dsk: bytes) -> None:
+        """What waits of a device's line is not worth reading; were anything of it, that would come again."""
+        self._forget(list(self._queues.pop(dsk, ())))
 
     async def room(self, node: NodeClient) -> None:
         """Return once no more than half of what may wait of that node does."""
@@ -227,7 +231,11 @@ _Taking = Callable[[Outcome], object]
 
 
 def _taking_message(tx: sqlite3.Connection, me: Me, dsk: bytes, message: bytes) -> _Taking:
-    return lambda outcome: incoming.take_message(tx, me, dsk, message, outcome)
+    def take(outcome: Outcome) -> None:
+        if not incoming.take_message(tx, me, dsk, message, outcome):
+            outcome.wasted.append(dsk)
+
+    return take
 
 
 def _taking_item(tx: sqlite3.Connection, me: Me, box: postbox.Mailbox, item: Item) -> _Taking:

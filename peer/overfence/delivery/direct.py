@@ -13,12 +13,17 @@ from overfence_reliability import Lane
 from ..connect.backoff import Backoff
 from ..connect.call import CALL_TIMEOUT_S, SHUN_FIRST_S, SHUN_LAST_S, Action, Call, Event, State
 from ..connect.errors import BadSdp, LinkClosed, LinkEnd, LinkFailed, OutOfTurn
+from ..connect.guard import Meter, Violation
 from ..connect.line import Line, News
 from ..connect.webrtc import CandidatePair, Link, LinkConfig
 from .payload import Ring, Sdp
 
 logger = logging.getLogger(__name__)
 
+# Messages on a line that can't be read, or were read before. A device that was set back to an older copy may have as
+# many on their way as a window holds; who goes on with it wants our time.
+WASTED_PER_S = 50
+WASTED_AT_ONCE = 2000
 FIRST_RECALL_S = 1.0
 LAST_RECALL_S = 60.0
 
@@ -74,6 +79,7 @@ class Direct:
         self._link: Link | None = None
         self._next: Link | None = None
         self._call_id = b""
+        self._patience = self._fresh_patience()
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -104,6 +110,17 @@ class Direct:
             self._take(Event.OFFERED, item)
         elif item.call == self._call_id and self._next is not None:
             self._around.spawn(self._accept(self._next, item.text))
+
+    def wasted(self) -> bool:
+        """The line brought a message that could not be read, or was read before; True if that was one too many."""
+        try:
+            self._patience.spend(1, now=asyncio.get_running_loop().time())
+        except Violation as violation:
+            logger.info("a line is over: %s", violation.detail)
+            self._patience = self._fresh_patience()
+            self._shun(str(violation.reason))
+            return True
+        return False
 
     async def drop(self) -> None:
         """End the links that are there; another follows."""
@@ -232,6 +249,9 @@ class Direct:
                     self._around.spawn(self._link.close())
             case _:
                 assert_never(news)
+
+    def _fresh_patience(self) -> Meter:
+        return Meter(WASTED_PER_S, at_once=WASTED_AT_ONCE, units="useless messages")
 
     def _shun(self, why: str) -> None:
         """The device broke the rules: no link, no line, and for a while no other."""

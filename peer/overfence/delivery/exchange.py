@@ -354,6 +354,9 @@ class Exchange:
     async def _act(self, outcome: Outcome) -> None:
         for why in outcome.dropped:
             logger.info("dropped: %s", why)
+        for dsk in outcome.wasted:
+            if dsk in self._devices and self._devices[dsk].direct.wasted():
+                self._arrivals.drop(dsk)
         self._send(outcome)
         for url in outcome.nodes:
             self._reach.wake(url)

@@ -54,6 +54,9 @@ class Outcome:
     to_link: list[tuple[bytes, bytes]] = field(default_factory=list)  # device, sealed message
     owed: dict[bytes, None] = field(default_factory=dict)  # devices that are owed a have
     duplicates: set[bytes] = field(default_factory=set)
+    wasted: list[bytes] = field(
+        default_factory=list
+    )  # devices whose line brought what could not be read, or was before
     nodes: set[str] = field(default_factory=set)  # where something new waits to be said
     contacts: set[int] = field(default_factory=set)  # whose state, name, devices or addresses changed
     lowered: set[bytes] = field(default_factory=set)  # devices that hold less than they did
@@ -68,6 +71,7 @@ class Outcome:
         self.to_link += other.to_link
         self.owed.update(other.owed)
         self.duplicates |= other.duplicates
+        self.wasted += other.wasted
         self.nodes |= other.nodes
         self.contacts |= other.contacts
         self.lowered |= other.lowered

@@ -44,8 +44,10 @@ class Talker:
         self.path, self.path_since = "offline", 0.0
         self.last: int | None = None
         self.lives = 0
+        self.server = server
+        # When the way to anybody but the first contact changed for the worse.
+        self.others: list[float] = []
         self._net = net
-        self._server = server
         self._log = folder / f"{host}.log"
         self._up_at: float | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -56,7 +58,7 @@ class Talker:
         """Begin a life; when it was up."""
         self._up_at, self.last = None, None
         self.lives += 1
-        command = [sys.executable, str(STEADY), str(self.home), self.host, self._server]
+        command = [sys.executable, str(STEADY), str(self.home), self.host, self.server]
         with self._log.open("ab") as log:
             self._process = await self._net.run_in(self.host, command, stdin=PIPE, stdout=PIPE, stderr=log)
         self._reading = asyncio.create_task(self._read(self._process))
@@ -67,9 +69,14 @@ class Talker:
         assert self._process is not None and self._process.stdin is not None
         self._process.stdin.write(json.dumps({"do": do, **more}).encode() + b"\n")
 
-    def talk(self) -> None:
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def talk(self, every_s: float = EVERY_S) -> None:
         """From now on, steadily."""
-        self.tell("talk", every_s=EVERY_S)
+        self.tell("talk", every_s=every_s)
 
     def strike(self, number: signal.Signals) -> None:
         assert self._process is not None
@@ -142,6 +149,8 @@ class Talker:
                 self.invite = report["link"]
             case "path":
                 self.path, self.path_since = report["path"], report["at"]
+            case "other path" if report["path"] != "direct":
+                self.others.append(report["at"])
             case "said":
                 self.said[report["number"]] = report["began_at"]
             case "heard":

@@ -82,8 +82,9 @@ class Person:
             match event:
                 case ContactAdded(contact=contact):
                     self._meet(contact)
-                case PathChanged(path=path, detail=detail):
-                    report("path", path=path, detail=detail)
+                case PathChanged(contact=contact, path=path, detail=detail):
+                    what = "path" if self._talk is None or self._talk.contact == contact else "other path"
+                    report(what, path=path, detail=detail)
                 case ServerChanged(connected=connected, detail=detail):
                     report("server", connected=connected, detail=detail)
 
