@@ -11,7 +11,7 @@ from tests.simulation.faults import Conditions
 
 from ..figures import latencies, quantile, spread
 from .stage import CLEAN, Contestant
-from .turns import DEEP, LINE, Scale, Turn, blackout, bulk, chat, chat_beside_file, in_one_loop, whole, wire
+from .turns import DEEP, LINE, Scale, Turn, besieged, blackout, bulk, chat, chat_beside_file, in_one_loop, whole, wire
 
 Play = Callable[[Contestant, Scale, Path, int, Conditions], Awaitable[Turn]]
 
@@ -46,6 +46,7 @@ ROWS = {
     "in_one_loop": Row(in_one_loop),
     "wire": Row(wire, most_repeats=1),
     "blackout": Row(blackout, most_repeats=1),
+    "besieged": Row(besieged, left_out=("bare_aiortc", "libdatachannel"), most_repeats=3),
     # Nobody else's has a history, or seals.
     "whole_0": Row(whole, left_out=("bare_aiortc", "libdatachannel")),
     "whole_5": Row(whole, replace(CLEAN, loss=0.05), left_out=("bare_aiortc", "libdatachannel")),
@@ -87,6 +88,7 @@ ONE_WAY_MS = 1000 * CLEAN.delay_s
 LIMITS = {
     "send_to_messages_p99_ms": Limit("whole_0", "p99_ms", ONE_WAY_MS + 10),
     "send_to_messages_p99_ms_at_5_percent": Limit("whole_5", "p99_ms", ONE_WAY_MS + 25),
+    "p99_beside_attackers_to_idle": Limit("besieged", "attacked_to_idle_p99", 2.0),
     "wire_bytes_of_a_lone_message": Limit("whole_0", "bytes_there_but_acks", 750),
 }
 

@@ -10,11 +10,14 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from tests.end_to_end.runners.hostile import ATTACKS
+from tests.end_to_end.runners.siege import Siege, latencies_s
 from tests.simulation.emulator import Emulated
 from tests.simulation.faults import Conditions
 
 from ..crew import ROOT, Silent
 from ..figures import quantile
+from ..orders import now
 from ..people import introduce, lone
 from .stage import CLEAN, Contestant, Stage, came, set_up, started
 
@@ -216,6 +219,28 @@ async def blackout(contestant: Contestant, scale: Scale, folder: Path, seed: int
         arrived = await arrivals(stage, count, STRAGGLERS_WITHIN_S + trail_s)
     again_s = min((at - back_at for _, _, _, at in arrived if at > back_at), default=STRAGGLERS_WITHIN_S)
     return Turn(figures=told_apart(arrived, count) | {"moving_again_s": again_s})
+
+
+async def besieged(_contestant: Contestant, scale: Scale, folder: Path, _seed: int, _conditions: Conditions) -> Turn:
+    """Bob's messages to Ada, first in peace, then while other contacts of hers do their worst, one after another."""
+    async with Siege.laid(folder / "siege") as siege:
+        two = siege.two
+        two.bob.talk(BESIDE_FILE_EVERY_S)
+        await asyncio.sleep(1.0)
+        began_at = now()
+        await asyncio.sleep(scale.beside_file * BESIDE_FILE_EVERY_S)
+        attacked_at = now()
+        for name in ATTACKS:
+            await siege.assault(name)
+        spammed_at = now()
+        await siege.spam(scale.bulk_s)
+        over_at = now()
+        # The last ones are still on their way.
+        await asyncio.sleep(1.0)
+        spans = {"idle": (began_at, attacked_at), "attacked": (attacked_at, over_at), "spammed": (spammed_at, over_at)}
+        p99_ms = {name: 1000 * quantile(latencies_s(two.ada, two.bob, *span), 0.99) for name, span in spans.items()}
+    ratios = {"attacked_to_idle_p99": p99_ms["attacked"] / p99_ms["idle"]}
+    return Turn(figures={f"{name}_p99_ms": each for name, each in p99_ms.items()} | ratios)
 
 
 async def line(per_s: int, for_s: float, seed: int) -> tuple[list[float], list[float]]:
