@@ -12,30 +12,30 @@ from dataclasses import dataclass
 from typing import Any
 
 from overfence_reliability import Priority, Run
-from overfence_signalling import Accepted, Changes, Items, Put, Snapshot
+from overfence_signalling import Changes, Items, Snapshot
 
 from ..connect.backoff import Backoff
 from ..connect.errors import LinkClosed
 from ..connect.line import BufferFull
 from ..connect.nodes import BadNode, NodeClient
 from ..connect.webrtc import LinkConfig
-from ..errors import StorageFailed, Unreachable
+from ..errors import StorageFailed
 from ..history import logbook, people
 from ..history.people import ContactRow, ContactState
 from ..history.store import Store
-from ..sealing import seal_envelope
-from . import incoming, outgoing, places
+from . import incoming, places
 from .arrivals import Arrivals
 from .direct import Circumstances, Direct
 from .incoming import Outcome
 from .me import Me
-from .news import ContactMoved, Happening, Heard, NodeMoved, Path, Published, Told, Trouble
+from .news import Happening, Heard, NodeMoved, Published, Told, Trouble
 from .pace import Pace
 from .payload import Ring, Sdp
 from .places import Place
 from .presence import Presence
 from .pump import Pump
 from .reach import Reach
+from .routes import Way, contact_moved
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +161,7 @@ class Exchange:
             known.contact = row.contact
             return
         dsk = row.dsk
-        direct = Direct(dsk, self._around, offers=self._me.dsk < dsk, say=lambda item: self._say(dsk, item))
+        direct = Direct(dsk, self._around, offers=self._me.dsk < dsk, say=lambda item: self._reach.pass_on(dsk, item))
         pump = Pump(dsk, self._store, self._me, line=lambda: direct.line, posted=self._reach.wake)
         again = Backoff(first_s=OFFER_AGAIN_FIRST_S, last_s=OFFER_AGAIN_LAST_S, jitter=random.SystemRandom().random)
         offers: Pace[Sdp | Ring] = Pace(CALL_EVERY_S, direct.heard)
@@ -290,47 +290,14 @@ class Exchange:
         row = self._contacts.get(number)
         if row is None:
             return
-        devices = [device for device in self._devices.values() if device.contact == number]
-        lines = [device.direct for device in devices if device.direct.line is not None]
-        pair = next(((way.pair.local_type, way.pair.remote_type) for way in lines if way.pair), None)
-        straight: Path = "relayed" if pair and "relay" in pair else "direct"
-        waits = [device.direct.retry_in_s for device in devices if device.direct.retry_in_s is not None]
-        online = any(
-            self._presence.is_here(number, dsk) for dsk, device in self._devices.items() if device.contact == number
-        )
-        reached = any(node.is_connected for node in self._reach.nodes())
-        path: Path = straight if lines else "mailbox" if reached else "offline"
-        broken = next((device.why for device in devices if device.why), "")
-        detail = "connected" if lines else broken if online else "not here now"
-        retry_in_s = None if lines else min(waits, default=None)
-        self._publish(ContactMoved(row, online or bool(lines), path, detail, pair, retry_in_s))
-
-    async def _say(self, dsk: bytes, item: Sdp | Ring) -> bool:
-        """A call's item, for the moment only: to the device's mailbox if its owner is there, never stored (§5).
-
-        False where it did not get there.
-        """
-
-        def seal(tx: sqlite3.Connection) -> tuple[str, bytes, bytes] | None:
-            device, addresses = people.device(tx, dsk), people.addresses(tx, dsk)
-            message = outgoing.seal_items(tx, self._me, device, item, spare=True) if device and addresses else None
-            if message is None:
-                return None
-            at = addresses[0]
-            return at.node, at.mailbox, seal_envelope(at.key, at.mailbox, self._me.dsk, message, self._me.random)
-
-        sealed = await self._store.write(seal)
-        node = self._reach.node(sealed[0]) if sealed is not None else None
-        if sealed is None or node is None:
-            return False
-        _, mailbox, envelope = sealed
-        put_id = self._me.random(16)
-        try:
-            answer = await node.ask(lambda ref: Put(ref=ref, mailbox=mailbox, id=put_id, envelope=envelope, ttl_s=0))
-        except Unreachable as error:
-            logger.info("a call's item was not passed on: %s", error)
-            return False
-        return isinstance(answer, Accepted) and answer.state == "passed"
+        devices = {dsk: device for dsk, device in self._devices.items() if device.contact == number}
+        ways = [
+            Way(device.direct.line is not None, device.direct.pair, device.why, device.direct.retry_in_s)
+            for device in devices.values()
+        ]
+        in_sight = any(self._presence.is_here(number, dsk) for dsk in devices)
+        has_node = any(node.is_connected for node in self._reach.nodes())
+        self._publish(contact_moved(row, ways, in_sight=in_sight, has_node=has_node))
 
     async def _send_have(self, dsk: bytes) -> None:
         def seal(tx: sqlite3.Connection) -> Outcome:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
+import sqlite3
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Protocol
 
-from overfence_signalling import Ack
+from overfence_signalling import Accepted, Ack, Put
 
 from ..connect import nodes
 from ..connect.nodes import NodeClient
+from ..errors import Unreachable
+from ..history import people
 from ..history.store import Store
-from . import places, postman
+from ..sealing import seal_envelope
+from . import outgoing, places, postman
 from .me import Me
+from .payload import Ring, Sdp
 from .places import Newcomers, Place
 from .postman import Postman
+
+logger = logging.getLogger(__name__)
 
 
 class Listener(nodes.Listener, postman.Listener, Protocol):
@@ -108,6 +116,33 @@ class Reach:
     def fence(self, node: NodeClient, mailbox: bytes) -> bool:
         """Another process follows that mailbox; True if it was one of ours there."""
         return node.url in self._postmen and self._postmen[node.url].fence(mailbox)
+
+    async def pass_on(self, dsk: bytes, item: Sdp | Ring) -> bool:
+        """A call's item, for the moment only: to the device's mailbox if its owner is there, never stored (§5).
+
+        False where it did not get there.
+        """
+
+        def seal(tx: sqlite3.Connection) -> tuple[str, bytes, bytes] | None:
+            device, addresses = people.device(tx, dsk), people.addresses(tx, dsk)
+            message = outgoing.seal_items(tx, self._me, device, item, spare=True) if device and addresses else None
+            if message is None:
+                return None
+            at = addresses[0]
+            return at.node, at.mailbox, seal_envelope(at.key, at.mailbox, self._me.dsk, message, self._me.random)
+
+        sealed = await self._store.write(seal)
+        node = self.node(sealed[0]) if sealed is not None else None
+        if sealed is None or node is None:
+            return False
+        _, mailbox, envelope = sealed
+        put_id = self._me.random(16)
+        try:
+            answer = await node.ask(lambda ref: Put(ref=ref, mailbox=mailbox, id=put_id, envelope=envelope, ttl_s=0))
+        except Unreachable as error:
+            logger.info("a call's item was not passed on: %s", error)
+            return False
+        return isinstance(answer, Accepted) and answer.state == "passed"
 
     def _look_later(self) -> None:
         if self._looks_at is None:
