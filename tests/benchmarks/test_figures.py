@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from xml.etree import ElementTree
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,7 +42,8 @@ def test_where_a_turn_failed_the_medians_are_compared() -> None:
 
 
 def test_every_goal_and_limit_names_a_row_there_is() -> None:
-    assert {goal.row for goal in (*GOALS.values(), *LIMITS.values())} <= ROWS.keys()
+    rows = {goal.row for goal in GOALS.values()} | {limit.row for limit in LIMITS.values()}
+    assert rows <= ROWS.keys()
 
 
 def test_a_goal_is_met_on_the_right_side_of_its_figure() -> None:
@@ -76,9 +75,8 @@ def test_the_picture_shows_what_was_measured_and_nothing_else() -> None:
     }
     assert curves(run) == (["chat_0", "chat_5"], {"ours": [26.0, None], "bare_aiortc": [26.5, 1027.0]})
     picture = drawn(run).decode()
-    words = "".join(ElementTree.fromstring(picture).itertext())
-    assert "1,027" in words
-    assert "libdatachannel" not in words
+    assert ">1,027<" in picture
+    assert "libdatachannel" not in picture
     assert "<script" not in picture
     with pytest.raises(NoCurve):
         curves({"rows": {}})
