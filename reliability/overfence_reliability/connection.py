@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from .errors import (
@@ -51,8 +51,11 @@ class Config:
     """What one side grants the other, and keeps for itself; sizes in bytes.
 
     `window_bytes`, `window_all_bytes`: what a stream, and all together, may bring beyond what was released.
-    `message_limit_bytes`: the longest message, either way. `buffer_bytes`: what `send` takes before it raises
-    `BufferFull`. `manual_release`: credit grows only by `Connection.release`, not by draining `events`.
+    Windows below what every peer may bring at first (§7.5: 128 KiB a stream, 256 KiB in all) only slow it down later.
+    `message_limit_bytes`: the longest message, either way; both sides must have agreed on it, nothing negotiates it.
+    `buffer_bytes`: what `send` takes before it raises `BufferFull`. `manual_release`: credit grows only by
+    `Connection.release`, not by draining `events`. `bulk_lane`: False where there is only one channel, which may lose
+    packets; then everything goes by the fast lane.
     """
 
     window_bytes: int = 256 * 1024
@@ -60,6 +63,7 @@ class Config:
     message_limit_bytes: int = 65_536
     buffer_bytes: int = 1024 * 1024
     manual_release: bool = False
+    bulk_lane: bool = True
 
 
 class Connection:
@@ -75,7 +79,8 @@ class Connection:
         if len(connection_id) != CONNECTION_ID_BYTES or connection_id == NOBODY:
             raise ReliabilityError("a connection id has 8 bytes, not all zero")
         self._config = config = config or Config()
-        if cost_bytes(config.message_limit_bytes) > min(config.window_bytes, FIRST_CREDIT_BYTES):
+        least_window_bytes = min(config.window_bytes, config.window_all_bytes, FIRST_CREDIT_BYTES)
+        if cost_bytes(config.message_limit_bytes) > least_window_bytes:
             raise ReliabilityError("a message that is longer than the window could never arrive")
         self._path: Path | None = None
         self._is_open = False
@@ -89,13 +94,18 @@ class Connection:
             window_all_bytes=config.window_all_bytes,
             message_limit_bytes=config.message_limit_bytes,
         )
-        self._outbound = Outbound(connection_id, self._inbound)
+        self._outbound = Outbound(connection_id, self._inbound, fast_only=not config.bulk_lane)
 
     # ── what the application does ─────────────────────────────────────────────────────────────────
 
     def open(self, priority: Priority = Priority.CHAT, *, weight: int = 1) -> int:
-        """A new stream to send on; its number. Raises `TooManyStreams`, `ConnectionClosed`."""
+        """A new stream to send on; its number. ``weight``, at least 1: its share among bulk streams.
+
+        Raises `TooManyStreams`, `ConnectionClosed`, and `ReliabilityError` for what is no priority or weight.
+        """
         self._check_open()
+        if not isinstance(priority, Priority) or weight < 1:
+            raise ReliabilityError(f"a stream has a Priority, and a weight of at least 1: {priority!r}, {weight!r}")
         schedule = self._outbound.schedule
         if len(schedule.streams) >= STREAMS_LIMIT or schedule.opened >= STREAM_NUMBERS:
             raise TooManyStreams(f"{len(schedule.streams)} streams are open, {schedule.opened} were")
@@ -104,9 +114,13 @@ class Connection:
     def send(self, stream: int, body: bytes, mode: Mode = Mode.EXACTLY_ONCE) -> int | None:
         """Take a message for ``stream``; its number there, None for one at most once.
 
-        Raises `BufferFull`, `MessageTooLong`, `NoSuchStream`, `ConnectionClosed`; then nothing was taken.
+        A message at most once has at most 1,090 bytes, others what `Config.message_limit_bytes` says. Raises
+        `BufferFull`, `MessageTooLong`, `NoSuchStream`, `ConnectionClosed`, and `ReliabilityError` for what is no bytes
+        or no mode; then nothing was taken.
         """
         self._check_open()
+        if not isinstance(body, bytes) or not isinstance(mode, Mode):
+            raise ReliabilityError(f"a message is bytes, sent in a Mode: {type(body).__name__}, {mode!r}")
         outbound = self._outbound
         outgoing = outbound.schedule.streams.get(stream)
         if outgoing is None or stream in outbound.finishing:
@@ -145,7 +159,7 @@ class Connection:
             pending[Fact("credit", None)] = None
 
     def close(self) -> None:
-        """Say goodbye at the next poll, and nothing after it."""
+        """Say goodbye at the next poll, and nothing after it: what is still unconfirmed may not arrive."""
         self._end(Closed(by_peer=False, violation=None), Goodbye(0, ""))
 
     @property
@@ -160,8 +174,8 @@ class Connection:
 
     @property
     def loss(self) -> float:
-        """The share of packets the present path loses, 0 to 1."""
-        return self._path.loss.share if self._path else 0.0
+        """The share of packets the present path loses, 0 to 1, averaged over the last hundred or so."""
+        return self._path.loss.average if self._path else 0.0
 
     def events(self) -> Iterator[Event]:
         """What happened since the last call, first to last."""
@@ -321,7 +335,7 @@ class Connection:
     def _end(self, closed: Closed, goodbye: Goodbye | None) -> None:
         if self._closed is None:
             self._closed, self._goodbye = closed, goodbye
-            self._events.append(closed)
+            self._events.append(replace(closed, unconfirmed=self._outbound.unconfirmed()))
 
     def _check_open(self) -> None:
         if self._closed is not None:

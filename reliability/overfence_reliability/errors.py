@@ -32,7 +32,7 @@ class Violation(ReliabilityError):
 
 
 class ConnectionClosed(ReliabilityError):
-    """The connection is over; what it had not confirmed is for the caller to send by another."""
+    """The connection is over; what it had not confirmed (`Closed.unconfirmed`) is for the caller to send by another."""
 
 
 class BufferFull(ReliabilityError):
@@ -40,7 +40,7 @@ class BufferFull(ReliabilityError):
 
 
 class MessageTooLong(ReliabilityError):
-    """One message is longer than the peer takes; nothing was sent."""
+    """One message is longer than was agreed; nothing was sent."""
 
     def __init__(self, length: int, limit: int) -> None:
         super().__init__(f"{length} bytes, of at most {limit}")

@@ -38,7 +38,8 @@ class Writable:
 
 @dataclass(frozen=True, slots=True)
 class Silent:
-    """Nothing was heard for too long: the path is dead, the connection isn't. Open another path."""
+    """Nothing was heard for too long: the path counts as dead, the connection doesn't. Open another path; should
+    something be heard on this one after all, it goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,12 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The connection is over: by us or them without fault, or because somebody broke a rule."""
+    """The connection is over: by us or them without fault, or because somebody broke a rule. ``unconfirmed`` are the
+    messages, as (stream, number), of which nobody knows whether they arrived."""
 
     by_peer: bool
     violation: Violation | None
+    unconfirmed: tuple[tuple[int, int], ...] = ()
 
 
 Event = Received | Opened | Discontinuity | Writable | Silent | Finished | Closed

@@ -7,10 +7,11 @@ from .frame import Lane
 from .pacing import Bucket
 from .receiver import Arrivals, Arrived
 
-# Packets that brought nothing: no data, no news of ours. A path may repeat each that did; past that and this rate they
-# are a flood, which would cost us no memory, but the time that others need.
+# Packets that brought nothing: no data, no news of ours. A path may repeat or reorder those that did, and each of ours
+# that asks may be answered late; past that and this rate they are a flood, which costs no memory, but others' time.
 USELESS_PER_S = 250.0
 USELESS_BURST = 2000.0
+USELESS_FOR_USEFUL = 4
 # At-most-once messages have no credit; past this they are dropped, as their promise allows.
 NOW_PER_S = 1000.0
 NOW_BURST = 1000.0
@@ -53,11 +54,15 @@ class Inbound:
             self._nows.take(1)
         return taken
 
+    def asked(self) -> None:
+        """A packet of ours asks for an acknowledgement, which may come late and bring nothing."""
+        self._useless.give(1)
+
     def judge(self, *, useful: bool, now: float) -> None:
         """A packet came, and brought something or not. Raises `Violation` where there is no end to those that don't."""
         self._useless.refill(USELESS_PER_S, now=now)
         if useful:
-            self._useless.give(1)
+            self._useless.give(USELESS_FOR_USEFUL)
             return
         if not self._useless.has(1):
             raise Violation(Rule.FLOOD, "packets without end that bring nothing")

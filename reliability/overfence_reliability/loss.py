@@ -69,8 +69,13 @@ class LossRate:
 
     @property
     def share(self) -> float:
-        """Between 0 and 1."""
+        """The worse of the two, between 0 and 1: what to be prepared for."""
         return max(self._shares)
+
+    @property
+    def average(self) -> float:
+        """Over the last hundred or so, between 0 and 1."""
+        return self._shares[0]
 
     def arrived(self) -> None:
         """One arrived."""

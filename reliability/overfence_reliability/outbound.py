@@ -38,11 +38,12 @@ Packets = list[tuple[Lane, bytes]]
 class Outbound:
     """Says everything that was given to it until the peer has confirmed it, over whatever path there is."""
 
-    def __init__(self, me: bytes, inbound: Inbound) -> None:
+    def __init__(self, me: bytes, inbound: Inbound, *, fast_only: bool = False) -> None:
         self.me = me
         self.peer: bytes | None = None
         self._inbound = inbound  # what every packet acknowledges
-        self.schedule = Schedule()
+        self._fast_only = fast_only
+        self.schedule = Schedule(fast_only=fast_only)
         self.buffered_bytes = 0
         self.asks = False
         self.finishing: set[int] = set()
@@ -134,6 +135,11 @@ class Outbound:
         for sender in self._senders.values():
             self._put_back(sender.lose_all())
 
+    def unconfirmed(self) -> tuple[tuple[int, int], ...]:
+        """The messages of which nobody knows whether they arrived, as (stream, number)."""
+        streams = self.schedule.streams.values()
+        return tuple((each.number, number) for each in streams for number, one in each.unconfirmed.items() if one.left)
+
     def begin_anew(self) -> tuple[tuple[int, int], ...]:
         """The peer is another process: nothing of what the last one knew counts. The messages that are open, as
         (stream, number); those promised at least once are said again."""
@@ -224,8 +230,8 @@ class Outbound:
     def fill(self, path: Path, *, room: int | None, now: float) -> Packets:
         """Packets for what waits, as far as window, pace and ``room`` on the bulk lane allow."""
         out: Packets = []
-        # A peer that knew us before may have got some of what waits; its hello tells, in a round trip.
-        ready = path.is_heard or self.peer is None
+        # Who hasn't heard the peer doesn't know which of its processes takes this, and could not tell if another did.
+        ready = path.is_heard
         self._paced_at = None
         while self._fill_fast(path, out, ready=ready, now=now):
             pass
@@ -239,9 +245,10 @@ class Outbound:
     def goodbye(self, path: Path, goodbye: Goodbye, *, now: float) -> Packets:
         """The last packet."""
         out: Packets = []
-        packet = self._begin(path, Lane.BULK, None, now=now)
+        lane = Lane.FAST if self._fast_only else Lane.BULK
+        packet = self._begin(path, lane, None, now=now)
         packet.say(goodbye)
-        self._depart(path, Lane.BULK, packet, out)
+        self._depart(path, lane, packet, out)
         return out
 
     def _fill_fast(self, path: Path, out: Packets, *, ready: bool, now: float) -> bool:
@@ -255,7 +262,8 @@ class Outbound:
         says = self.asks or (self.pending and path.is_heard)
         if not (talks or says or self._inbound.is_due(now=now)):
             return False
-        packet = self._begin(path, Lane.FAST, fragment, now=now)
+        now_bytes = len(self.now[0].body) + DATA_OVERHEAD_BYTES if talks and self.now else 0
+        packet = self._begin(path, Lane.FAST, fragment, reserve_bytes=now_bytes, now=now)
         if self.asks:
             self.asks = not packet.say(Ping())
         if path.is_heard:
@@ -282,10 +290,13 @@ class Outbound:
             fragment = self.schedule.next(Lane.BULK, now=now)
         return self._depart(path, Lane.BULK, packet, out)
 
-    def _begin(self, path: Path, lane: Lane, fragment: Fragment | None, *, now: float) -> Packer:
+    def _begin(
+        self, path: Path, lane: Lane, fragment: Fragment | None, *, reserve_bytes: int = 0, now: float
+    ) -> Packer:
         """A packet with what every packet tells, and room for that fragment."""
         packet = Packer(self._senders[lane].next_number, now=now)
-        reserve_bytes = fragment.size + DATA_OVERHEAD_BYTES if fragment is not None else 0
+        if fragment is not None:
+            reserve_bytes = max(reserve_bytes, fragment.size + DATA_OVERHEAD_BYTES)
         if not path.is_known:
             packet.greet(Hello(VERSION, self.me, self.peer or NOBODY))
         for arrived in self._inbound.arrived.values():
@@ -314,6 +325,8 @@ class Outbound:
             return 0
         data = packet.seal()
         self._senders[lane].depart(packet.sent)
+        if packet.sent.asks:
+            self._inbound.asked()
         if lane is Lane.FAST:
             path.left(len(data))
         out.append((lane, data))

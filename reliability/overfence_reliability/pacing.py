@@ -27,6 +27,8 @@ COPIES_ABOVE_LOSS = (0.0025, 0.08, 0.16)
 # What copies may cost. It bounds what we add to a line that is losing packets because it is full.
 COPY_RATE_BYTES_PER_S = 32 * 1024.0
 COPY_BURST_BYTES = 16 * 1024.0
+# What a packet costs beside what it carries, on a path that is not ours alone: all the headers below us.
+PACKET_COST_BYTES = 128
 
 
 class Window:

@@ -13,6 +13,7 @@ from .pacing import (
     COPY_RATE_BYTES_PER_S,
     PACE_GAIN,
     PACE_GRANULARITY_S,
+    PACKET_COST_BYTES,
     Bucket,
     Window,
     copies_for,
@@ -81,7 +82,7 @@ class Path:
         if copies > 1 and fragments:
             # In step with those of other packets: nothing is due earlier than what is behind it.
             self._copies.append((max(due_at, now) + COPY_AFTER_S, copies - 1, fragments))
-        size_bytes = sum(fragment.size for fragment in fragments)
+        size_bytes = sum(fragment.size for fragment in fragments) + (PACKET_COST_BYTES if fragments else 0)
         self._copying.refill(COPY_RATE_BYTES_PER_S, now=now)
         if not self._copying.has(size_bytes):
             return []

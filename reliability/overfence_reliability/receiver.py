@@ -41,7 +41,7 @@ class Arrived:
 
     def take(self, number: int, *, asks: bool, now: float) -> bool:
         """Packet ``number`` came; ``asks``: it wants to be acknowledged. False if it came before."""
-        if number - self._replay.largest > JUMP_LIMIT:
+        if self._replay.largest >= 0 and number - self._replay.largest > JUMP_LIMIT:
             raise Violation(Rule.MALFORMED, f"packet {number} after {self._replay.largest}")
         if not self._replay.take(number):
             # Its acknowledgement was lost; but what is too old to be told from new wasn't taken, and must come again.
@@ -51,6 +51,8 @@ class Arrived:
             return False
         gap = number > (self._ranges.largest if self._ranges else self._told_largest) + 1
         late = bool(self._ranges) and number < self._ranges.largest
+        # Nobody asks after numbers that far back, and no frame could tell of both.
+        self._ranges.discard(0, number - JUMP_LIMIT)
         self._ranges.add(number)
         if not late:
             self._newest_at = now
@@ -136,6 +138,8 @@ class Incoming:
 
     def finish(self, count: int) -> bool:
         """It has so many messages; True if that is news. Raises `Violation` where that can't be."""
+        if count == self._count:
+            return False
         begun = max(max(self._ahead, default=-1), max(self._parts, default=-1), self._next - 1)
         if self._count not in (None, count) or count <= begun:
             raise Violation(Rule.LENGTH, f"{count} messages in a stream that has others")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import islice
 from typing import Literal, NamedTuple
@@ -78,12 +79,8 @@ class Sender:
         self._largest = max(self._largest, largest)
         arrived: list[Sent] = []
         late: list[Sent] = []
-        for first, last in ack.ranges:
-            arrived += _pop(self._sent, first, last)
-            if self._quiet:
-                arrived += _pop(self._quiet, first, last)
-            if self._lost:
-                late += _pop(self._lost, first, last)
+        for held, found in ((self._sent, arrived), (self._quiet, arrived), (self._lost, late)):
+            found += _pop(held, ack.ranges)
         self.in_flight_bytes -= sum(sent.size for sent in arrived if sent.asks)
         return arrived, late
 
@@ -124,8 +121,13 @@ class Sender:
                 del self._lost[number]
 
 
-def _pop(held: dict[int, Sent], first: int, last: int) -> list[Sent]:
-    # A range may claim billions of numbers: never walk more of them than we hold.
-    if last - first < len(held):
-        return [held.pop(number) for number in range(first, last + 1) if number in held]
-    return [held.pop(number) for number in list(held) if first <= number <= last]
+def _pop(held: dict[int, Sent], ranges: tuple[tuple[int, int], ...]) -> list[Sent]:
+    # A range may claim billions of numbers, and be told again and again: never walk more of them than we hold.
+    if not held or ranges[0][1] < min(held):
+        return []
+    if sum(last - first + 1 for first, last in ranges) <= len(held):
+        return [held.pop(n) for first, last in ranges for n in range(first, last + 1) if n in held]
+    firsts = [first for first, _ in reversed(ranges)]
+    lasts = [last for _, last in reversed(ranges)]
+    found = [n for n in held if (at := bisect_left(lasts, n)) < len(lasts) and firsts[at] <= n]
+    return [held.pop(n) for n in found]

@@ -83,8 +83,9 @@ class Fragment:
 class Outgoing:
     """One stream's messages, from `say` until all their fragments are confirmed."""
 
-    def __init__(self, number: int, priority: Priority, weight: int) -> None:
+    def __init__(self, number: int, priority: Priority, weight: int, *, fast_only: bool = False) -> None:
         self.number = number
+        self._fast_only = fast_only
         self.priority = priority
         self.weight = weight
         self.turn = 0.0
@@ -162,15 +163,16 @@ class Outgoing:
         return True
 
     def _takes(self, lane: Lane, fragment: Fragment) -> bool:
-        if lane is Lane.BULK:
-            return True
+        if lane is Lane.BULK or self._fast_only:
+            return (lane is Lane.BULK) is not self._fast_only
         return self.priority is not Priority.BULK and len(fragment.message.body) <= FAST_MESSAGE_BYTES
 
 
 class Schedule:
     """All streams that send, and whose turn it is."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, fast_only: bool = False) -> None:
+        self._fast_only = fast_only
         self.streams: dict[int, Outgoing] = {}
         self.credit = FIRST_CREDIT_ALL_BYTES
         self.sent_bytes = 0
@@ -179,7 +181,7 @@ class Schedule:
 
     def open(self, priority: Priority, weight: int) -> Outgoing:
         """A new stream, with the next number."""
-        stream = Outgoing(self.opened, priority, weight)
+        stream = Outgoing(self.opened, priority, weight, fast_only=self._fast_only)
         stream.turn = self._turn
         self.streams[stream.number] = stream
         self.opened += 1

@@ -131,6 +131,8 @@ def test_an_empty_message_is_a_message(wire: Wire) -> None:
 def test_a_configuration_in_which_a_message_could_never_arrive() -> None:
     with pytest.raises(ReliabilityError, match="never arrive"):
         Wire(ada=Config(window_bytes=1000, message_limit_bytes=2000))
+    with pytest.raises(ReliabilityError, match="never arrive"):
+        Wire(ada=Config(window_all_bytes=64 * 1024))
 
 
 def test_streams_finish_and_make_room_for_others(wire: Wire) -> None:

@@ -7,20 +7,42 @@ from itertools import product
 
 import pytest
 from overfence_reliability import Closed, Discontinuity, Lane, Mode, Opened, Priority, Violation
-from overfence_reliability.frame import VERSION, Data, Hello
+from overfence_reliability.frame import VERSION, Data, Hello, Ping
 
 from .conftest import STRANGER, Flight, Puppet, Wire, pack, whole
 
 
-def test_the_first_words_travel_with_the_hello() -> None:
+def test_the_first_words_go_to_a_process_that_is_known() -> None:
     wire = Wire()
     wire.ada.say(b"hello")
     began_at = wire.now
     wire.connect()
     wire.run_for(1)
     assert wire.bob.heard == [b"hello"]
-    assert wire.bob.heard_at == [pytest.approx(began_at + wire.one_way_s)]
+    assert wire.bob.heard_at == [pytest.approx(began_at + 2 * wire.one_way_s)], "once his hello came"
     assert [wire.ada.told(Opened), wire.bob.told(Opened)] == [[Opened(False)], [Opened(False)]]
+
+
+def test_what_a_process_took_and_could_not_confirm_is_not_said_to_the_next() -> None:
+    wire = Wire()
+    wire.connect()
+    wire.loses = lambda flight: flight.sender == "bob"
+    wire.ada.say(b"pay 10")
+    wire.run_for(0.2)
+    first = wire.bob
+    wire.cut()
+    wire.restart(wire.bob)
+    wire.loses = lambda _flight: False
+    wire.meet(1)
+    assert first.heard + wire.bob.heard == [b"pay 10"]
+
+
+def test_a_new_process_meets_one_that_has_sent_billions_of_packets() -> None:
+    puppet = Puppet()
+    puppet.throw(pack(2**40, Hello(VERSION, STRANGER, bytes(8)), Ping()))
+    puppet.wait(0.01)
+    puppet.throw(pack(2**40 + 1, whole(0, 0, b"decent")))
+    assert puppet.heard() == [b"decent"]
 
 
 def test_hellos_stop_once_both_are_known(wire: Wire) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from overfence_reliability import Closed, Config, ConnectionClosed, Lane, Received, Rule, Silent, Violation
+from overfence_reliability import Closed, Config, ConnectionClosed, Lane, Mode, Received, Rule, Silent, Violation
 from overfence_reliability.connection import STREAMS_LIMIT
 from overfence_reliability.frame import (
     FRAGMENT_BYTES,
@@ -204,6 +204,43 @@ def test_a_path_that_repeats_every_packet_makes_no_flood_of_them() -> None:
         puppet.honest.release(Received(1, b"x"))
         if number % 100 == 0:
             puppet.acknowledge()
+    assert not puppet.told(Closed)
+
+
+def test_answers_to_what_we_asked_are_no_flood_however_late() -> None:
+    """Acknowledgements that a path holds back and lets out in disorder, each behind a newer one that told it all."""
+    puppet = spoken_to()
+    stream = puppet.honest.open()
+    for _ in range(700):
+        for _ in range(5):
+            puppet.honest.send(stream, b"x")
+            assert puppet.say(Ack(Lane.FAST, 0.0, ((0, 0),)))
+            puppet.wait(0.001)
+        puppet.acknowledge()
+        for _ in range(4):
+            puppet.say(Ack(Lane.FAST, 0.0, ((0, 0),)))
+    assert not puppet.told(Closed)
+
+
+def test_a_message_for_the_moment_finds_room_beside_hellos_and_acknowledgements() -> None:
+    puppet = Puppet()
+    puppet.say(Hello(VERSION, STRANGER, bytes(8)), Ping())
+    for number in range(4, 40, 2):
+        puppet.honest.receive(pack(number, Ping()), lane=Lane.FAST, now=puppet.now)
+    stream = puppet.honest.open()
+    puppet.honest.send(stream, bytes(1000), Mode.AT_MOST_ONCE)
+    said = puppet.wait(5)
+    assert sum(isinstance(frame, Now) for frame in said) == 1
+    assert len(said) < 100
+
+
+def test_acknowledged_numbers_that_are_billions_apart_fit_into_a_frame() -> None:
+    puppet = spoken_to()
+    for jump in range(1, 8):
+        number = jump * (2**31 - 1000)
+        puppet.throw(pack(number, Ping()))
+        puppet.throw(pack(number + 500, Ping()))
+    puppet.wait(1)
     assert not puppet.told(Closed)
 
 

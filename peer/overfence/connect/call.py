@@ -58,6 +58,8 @@ class Action(Enum):
 _OFFERER: dict[tuple[State, Event], tuple[State, Action | None]] = {
     (State.AWAY, Event.APPEARED): (State.CALLING, Action.OFFER),
     (State.AWAY, Event.RANG): (State.CALLING, Action.OFFER),
+    (State.AWAY, Event.OPENED): (State.OPEN, None),  # called while another link was there, which ended first
+    (State.WAITING, Event.OPENED): (State.OPEN, None),
     (State.WAITING, Event.VANISHED): (State.AWAY, None),
     (State.WAITING, Event.RANG): (State.CALLING, Action.OFFER),
     (State.WAITING, Event.TIMER): (State.CALLING, Action.OFFER),
@@ -77,6 +79,8 @@ _OFFERER: dict[tuple[State, Event], tuple[State, Action | None]] = {
 _ANSWERER: dict[tuple[State, Event], tuple[State, Action | None]] = {
     (State.AWAY, Event.APPEARED): (State.WAITING, None),
     (State.AWAY, Event.OFFERED): (State.CALLING, Action.ANSWER),
+    (State.AWAY, Event.OPENED): (State.OPEN, None),
+    (State.WAITING, Event.OPENED): (State.OPEN, None),
     (State.WAITING, Event.VANISHED): (State.AWAY, None),
     (State.WAITING, Event.OFFERED): (State.CALLING, Action.ANSWER),
     (State.WAITING, Event.TIMER): (State.WAITING, Action.RING),

@@ -21,6 +21,7 @@ from overfence_reliability import (
     Opened,
     Priority,
     Received,
+    Rule,
     Silent,
     Writable,
 )
@@ -50,7 +51,7 @@ class News(Enum):
     SILENT = "nothing was heard for too long"
     HEARD = "heard again"
     BROKEN = "the other side broke the rules"
-    ENDED = "the other side ended it"
+    ENDED = "the other side ended it, or doesn't hear us"
 
 
 class Carrier(Protocol):
@@ -258,7 +259,9 @@ class Line:
                 if not self._is_broken:
                     logger.info("a line is over: %s", violation or "the other side ended it")
                     self._is_broken = True
-                    self._happened(News.ENDED if by_peer else News.BROKEN)
+                    # Deaf is also who is honest behind a path that carries one way only, or no large packets.
+                    is_deaf = violation is not None and violation.rule is Rule.DEAF
+                    self._happened(News.ENDED if by_peer or is_deaf else News.BROKEN)
             case _:
                 assert_never(event)
 

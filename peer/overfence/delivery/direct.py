@@ -79,6 +79,7 @@ class Direct:
         self._link: Link | None = None
         self._next: Link | None = None
         self._call_id = b""
+        self._is_over = False
         self._patience = self._fresh_patience()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -95,7 +96,7 @@ class Direct:
     @property
     def retry_in_s(self) -> float | None:
         """Seconds to the next try for a link; None where none is planned."""
-        due_at = self._call.next_timer()
+        due_at = None if self._is_over else self._call.next_timer()
         return None if due_at is None else max(0.0, due_at - asyncio.get_running_loop().time())
 
     def present(self, here: bool) -> None:
@@ -130,6 +131,7 @@ class Direct:
 
     async def close(self) -> None:
         """End it for good."""
+        self._is_over = True
         if self._timer is not None:
             self._timer.cancel()
         self._line.close()
@@ -138,6 +140,8 @@ class Direct:
     # ── the call ──────────────────────────────────────────────────────────────────────────────────
 
     def _take(self, event: Event, offer: Sdp | None = None) -> None:
+        if self._is_over:
+            return
         action = self._call.take(event, now=asyncio.get_running_loop().time())
         self._arm()
         match action:

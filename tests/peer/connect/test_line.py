@@ -336,6 +336,26 @@ def test_a_peer_that_breaks_the_rules_breaks_the_line_and_nothing_is_sent_on_it(
     on_moving_clock(story)
 
 
+def test_a_peer_that_only_seems_deaf_ends_the_line_and_broke_no_rule() -> None:
+    """Its path carries no large packets: what is asked again and again in one never comes."""
+
+    async def story() -> None:
+        ada, bob = End("ada"), End("bob")
+        cable = Cable(ada, bob)
+        await until(lambda: ada.line.is_up and bob.line.is_up)
+        cable.loses = lambda packet: len(packet) > 600
+        ada.line.send(bytes(1000))
+        for _ in range(120):
+            bob.line.send(b"typing")
+            await asyncio.sleep(0.5)
+            if News.ENDED in ada.news:
+                break
+        assert News.ENDED in ada.news
+        assert News.BROKEN not in ada.news
+
+    on_moving_clock(story)
+
+
 def test_a_closed_line_has_no_timer_left_and_says_goodbye() -> None:
     async def story() -> None:
         ada, bob = End("ada"), End("bob")

@@ -179,3 +179,13 @@ async def test_who_ends_the_line_in_good_order_is_answered_at_once(way: Way) -> 
     assert first.is_closed
     await call(b"call-002")
     assert direct_way.line is not None
+
+
+async def test_a_way_that_is_over_plans_nothing(way: Way) -> None:
+    direct_way, call = way
+    await call(b"call-001")
+    await direct_way.close()
+    await turns()
+    assert direct_way.retry_in_s is None
+    with pytest.raises(NotAnswered):
+        await call(b"call-002")

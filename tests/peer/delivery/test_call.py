@@ -376,3 +376,20 @@ def test_a_device_that_breaks_the_rules_is_left_alone_for_longer_each_time_and_f
     now += FORGIVEN_AFTER_S
     call.take(Event.BROKE_RULES, now=now)
     assert call.next_timer() == now + SHUN_FIRST_S
+
+
+@pytest.mark.parametrize("present", [True, False])
+@pytest.mark.parametrize("offers", [True, False])
+def test_a_link_that_opens_after_the_one_it_was_to_replace_has_ended_is_the_link(offers: bool, present: bool) -> None:
+    call = fresh_call(offers=offers)
+    call.take(Event.APPEARED, now=0.0)
+    call.take(Event.OFFERED, now=0.0)
+    call.take(Event.OPENED, now=1.0)
+    call.take(Event.SILENT, now=20.0)
+    if not present:
+        call.take(Event.VANISHED, now=20.1)
+    call.take(Event.FAILED, now=20.2)
+    assert state(call) is (State.WAITING if present else State.AWAY)
+    assert call.take(Event.OPENED, now=20.3) is None
+    assert state(call) is State.OPEN
+    assert call.next_timer() is None
