@@ -48,6 +48,8 @@ def main() -> int:
     names = given.targets or list(TARGETS)
     if unknown := set(names) - set(TARGETS):
         parser.error(f"no such target: {', '.join(sorted(unknown))}")
+    if given.seconds <= 0 or (given.minutes or 1) <= 0:
+        parser.error("a run without time shows nothing")
     seconds = NIGHTLY_S if given.nightly else given.minutes * 60 if given.minutes else given.seconds
     seed = SystemRandom().randrange(2**32) if given.seed is None else given.seed
     print(f"seed {seed}, {seconds:g} s each, {given.processes} processes", flush=True)

@@ -10,13 +10,20 @@ from .shrink import account, shrink
 from .story import draw
 
 
+def at_least_one(word: str) -> int:
+    """A count; none at all would end well without having shown anything."""
+    if (count := int(word)) < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return count
+
+
 def main() -> int:
     """0 if every promise held."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=2_000, help="how many stories")
-    parser.add_argument("--messages", type=int, default=500, help="how many messages each")
+    parser.add_argument("--seeds", type=at_least_one, default=2_000, help="how many stories")
+    parser.add_argument("--messages", type=at_least_one, default=500, help="how many messages each")
     parser.add_argument("--from", dest="first", type=int, default=0, help="the first seed")
-    parser.add_argument("--jobs", type=int, default=2, help="how many processes")
+    parser.add_argument("--jobs", type=at_least_one, default=2, help="how many processes")
     options = parser.parse_args()
 
     def tell(so_far: Result) -> None:
