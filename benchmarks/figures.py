@@ -15,7 +15,7 @@ CATCH_UP_LIMIT_BYTES = 20_000
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """The value that ``share`` of the sorted values do not pass (nearest rank)."""
+    """A value that at least ``share`` of the values do not pass."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 

@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import pygal
-from pygal.style import Style
-
 ROWS = {
     "chat_0": "no loss",
     "chat_1": "1 % lost",
@@ -43,6 +40,10 @@ def curves(run: Mapping[str, Any]) -> tuple[list[str], dict[str, list[float | No
 
 def drawn(run: Mapping[str, Any]) -> bytes:
     """An SVG, without scripts and fonts from elsewhere. Raises `NoCurve`."""
+    # Here, because it puts an importer of the old kind before everybody's, which warns at each import from then on.
+    import pygal
+    from pygal.style import Style
+
     rows, of = curves(run)
     chart = pygal.Line(
         style=Style(

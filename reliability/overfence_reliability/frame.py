@@ -207,6 +207,8 @@ def _read_data(packet: bytes, at: int) -> tuple[Frame, int]:
     else:
         _, stream, message, size = _whole.unpack_from(packet, at)
         begin, offset, total = at + _whole.size, 0, size
+        if size > FRAGMENT_BYTES:
+            raise Violation(Rule.LENGTH, f"{size} bytes in one frame, of at most {FRAGMENT_BYTES}")
     end = begin + size
     return Data(stream, message, not kind & _UNORDERED, offset, total, packet[begin:end]), end
 

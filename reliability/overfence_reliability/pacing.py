@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from .frame import PACKET_LIMIT_BYTES
 
-# Ten packets are what any path is trusted with at first (RFC 6928); a chat under random loss must not fall
-# far below that, so only a path that loses everything for a while gets less.
+# About what any path is trusted with at first (RFC 6928: ten packets of 1,460 bytes); a chat under random loss must not
+# fall far below that, so only a path that loses everything for a while gets less.
 FIRST_WINDOW_BYTES = 14 * PACKET_LIMIT_BYTES
 LEAST_WINDOW_BYTES = 10 * PACKET_LIMIT_BYTES
 COLLAPSED_WINDOW_BYTES = 2 * PACKET_LIMIT_BYTES

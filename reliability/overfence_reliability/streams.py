@@ -163,8 +163,10 @@ class Outgoing:
         return True
 
     def _takes(self, lane: Lane, fragment: Fragment) -> bool:
-        if lane is Lane.BULK or self._fast_only:
-            return (lane is Lane.BULK) is not self._fast_only
+        if self._fast_only:
+            return lane is Lane.FAST
+        if lane is Lane.BULK:
+            return True
         return self.priority is not Priority.BULK and len(fragment.message.body) <= FAST_MESSAGE_BYTES
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from .errors import ReliabilityError
+
 # Ranges above a gap that one run may name. More would let a peer make us hoard ever more of them.
 RANGES_LIMIT = 32
 
 
-class BadRun(Exception):
+class BadRun(ReliabilityError):
     """A run that contradicts itself; it came from outside, and nothing of it was taken over."""
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +14,7 @@ from hypothesis import strategies as st
 from benchmarks.figures import latencies, quantile
 from benchmarks.lines.rows import GOALS, LIMITS, ROWS, goals, ratio, ratios, told
 from benchmarks.lines.turns import Turn
-from benchmarks.plot import NoCurve, curves, drawn
+from benchmarks.plot import NoCurve, curves
 
 
 def turns(*p99_ms: float) -> list[Turn]:
@@ -65,7 +70,7 @@ def test_shares_leave_out_whom_they_are_of() -> None:
     assert ratios(rows, "bare_aiortc") == {"chat_5": {"ours": {"p50_ms": 0.1, "p99_ms": 0.1}}}
 
 
-def test_the_picture_shows_what_was_measured_and_nothing_else() -> None:
+def test_the_picture_shows_what_was_measured_and_nothing_else(tmp_path: Path) -> None:
     run = {
         "rows": {
             "chat_0": {"ours": told(turns(26)), "bare_aiortc": told(turns(26.5))},
@@ -74,7 +79,10 @@ def test_the_picture_shows_what_was_measured_and_nothing_else() -> None:
         }
     }
     assert curves(run) == (["chat_0", "chat_5"], {"ours": [26.0, None], "bare_aiortc": [26.5, 1027.0]})
-    picture = drawn(run).decode()
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    command = [sys.executable, "-m", "benchmarks.plot", str(tmp_path / "run.json"), str(tmp_path / "picture.svg")]
+    subprocess.run(command, cwd=Path(__file__).parents[2], check=True, timeout=60)
+    picture = (tmp_path / "picture.svg").read_text()
     assert ">1,027<" in picture
     assert "libdatachannel" not in picture
     assert "<script" not in picture

@@ -78,6 +78,10 @@ CRIMES: dict[str, tuple[Rule, Crime]] = {
     "a packet never sent": (Rule.UNSENT, lambda puppet: puppet.say(Ack(Lane.FAST, 0.0, ((0, 10**6),)))),
     "a bulk packet never sent": (Rule.UNSENT, lambda puppet: puppet.say(Ack(Lane.BULK, 0.0, ((0, 0),)))),
     "a message too long": (Rule.LENGTH, lambda puppet: puppet.say(Data(0, 9, True, 0, 2**31, bytes(FRAGMENT_BYTES)))),
+    "a whole message too long for a frame": (
+        Rule.LENGTH,
+        lambda puppet: puppet.say(whole(0, 9, bytes(FRAGMENT_BYTES + 1))),
+    ),
     "a fragment of nothing": (Rule.LENGTH, lambda puppet: puppet.say(Data(0, 9, True, 0, 5000, b""))),
     "two lengths of one message": (
         Rule.LENGTH,

@@ -37,7 +37,10 @@ def test_the_last_fragment_is_no_longer_than_the_others(total: int) -> None:
 
 @given(st.text(min_size=60, max_size=120))
 def test_a_reason_reads_back(reason: str) -> None:
-    decode(encode_number(0) + encode(Goodbye(1, reason)))
+    [read] = decode(encode_number(0) + encode(Goodbye(1, reason)))[1]
+    assert isinstance(read, Goodbye)
+    assert reason.startswith(read.reason)
+    assert len(read.reason) >= 50, "of at most 200 bytes, four a character"
 
 
 def test_a_stream_that_was_ended_for_the_last_process_is_ended_for_the_next(wire: Wire) -> None:

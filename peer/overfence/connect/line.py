@@ -14,6 +14,7 @@ from overfence_reliability import (
     Closed,
     Config,
     Connection,
+    ConnectionClosed,
     Discontinuity,
     Event,
     Finished,
@@ -156,7 +157,11 @@ class Line:
         """Take a message of at most 65,536 bytes. Raises `LinkClosed` where the line is broken, or `BufferFull`."""
         if self._is_broken:
             raise LinkClosed(None)
-        self._connection.send(self._streams[priority], message)
+        try:
+            self._connection.send(self._streams[priority], message)
+        except ConnectionClosed:
+            # It ended in this turn of the loop; the news of it is on its way.
+            raise LinkClosed(None) from None
         self._soon()
 
     @property

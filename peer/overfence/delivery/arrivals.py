@@ -22,8 +22,8 @@ from .me import Me
 
 logger = logging.getLogger(__name__)
 
-# What waits to be taken in from one link or node. Past it that one is cut off: nobody can fill our memory
-# faster than our disk takes it, and what is lost with it comes again, by sync or by the mailbox.
+# What waits to be taken in from one node (a line has its own window). Past it that one is cut off: nobody can fill our
+# memory faster than our disk takes it, and what is lost with it comes again by the mailbox.
 QUEUE_LIMIT_BYTES = 4 * 1024 * 1024
 # What each item and frame counts beyond its bytes: those without any would else be without number.
 OVERHEAD_BYTES = 512

@@ -88,8 +88,8 @@ class Siege:
         await self.two.ada.until(lambda: len(self.two.ada.others) > over, "to be rid of the attacker")
         attacked = await self.gang.hear("attacked")
         over_at = self.two.ada.others[over]
-        # What was too much may be on its way before the attacker knows that it is.
-        crossed_at = min(attacked["crossed_at"] or over_at, over_at)
+        # Who is thrown out before the bound, or has none to cross, is judged by the whole of it.
+        crossed_at = attacked["crossed_at"] if 0 < attacked["crossed_at"] <= over_at else began_at
         return Assault(name, attacked["sent"], began_at, over_at - crossed_at, attacked["end"])
 
     async def spam(self, for_s: float) -> int:

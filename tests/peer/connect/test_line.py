@@ -336,6 +336,19 @@ def test_a_peer_that_breaks_the_rules_breaks_the_line_and_nothing_is_sent_on_it(
     on_moving_clock(story)
 
 
+def test_what_is_sent_in_the_very_turn_in_which_the_other_side_ended_the_line_is_refused_as_on_a_broken_one() -> None:
+    async def story() -> None:
+        ada, bob = End("ada"), End("bob")
+        Cable(ada, bob)
+        await until(lambda: ada.line.is_up and bob.line.is_up)
+        ada.line.arrived(Lane.BULK, bytes(5) + b"\x63" + b"\x09\x00\x00")
+        with pytest.raises(LinkClosed):
+            ada.line.send(b"too late")
+        await until(lambda: ada.news[-1] is News.ENDED)
+
+    on_moving_clock(story)
+
+
 def test_a_peer_that_only_seems_deaf_ends_the_line_and_broke_no_rule() -> None:
     """Its path carries no large packets: what is asked again and again in one never comes."""
 
