@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from overfence.connect.line import Line
-from overfence_reliability import Lane
+from overfence_reliability import Connection, Lane
 
 
 class Basket:
@@ -24,6 +24,12 @@ class Basket:
 async def test_messages_said_in_one_turn_share_a_packet() -> None:
     line, basket = Line(b"ada-0001", received=lambda *_: None, happened=lambda _: None), Basket()
     line.attach(basket)
+    bob = Connection(b"bob-0001")
+    bob.path_opened(now=0.0)
+    for lane, packet in bob.poll(now=0.0):
+        line.arrived(lane, packet)
+    await asyncio.sleep(0)
+    basket.packets.clear()
     for number in range(20):
         line.send(b"message %02d" % number)
     assert basket.packets == [], "nothing leaves from inside `send`"
