@@ -18,10 +18,10 @@ from weakref import WeakSet
 from .connect.ice import read_ice_servers
 from .connect.webrtc import LinkConfig
 from .conversation import Contact, Conversation, Message
-from .delivery import meeting
+from .delivery import meeting, outcome
 from .delivery.exchange import Exchange
 from .delivery.me import Me
-from .delivery.news import ContactMoved, Happening, Heard, NodeMoved, Published, Told, Trouble
+from .delivery.news import ContactMoved, Happening, Heard, KeyClaimed, NodeMoved, Published, Told, Trouble
 from .errors import (
     BadEvent,
     BadName,
@@ -42,6 +42,7 @@ from .happenings import (
     Notice,
     PathChanged,
     PresenceChanged,
+    Refused,
     ServerChanged,
 )
 from .history import logbook, people, postbox
@@ -347,6 +348,11 @@ class Chat:
                     self._awaited[mailbox].set()
             case Trouble(text):
                 self._tell(Notice(text))
+            case outcome.Refused(error, of):
+                self._tell(Refused(error, None if of is None else self._contacts.get(of)))
+            case KeyClaimed(number):
+                # Trust is to say what it means; until then it is at least told.
+                self._tell(Notice(f"somebody writes for {self._contacts[number].name} under another key"))
             case _:
                 assert_never(happening)
 

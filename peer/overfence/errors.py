@@ -87,3 +87,35 @@ class BadPayload(OverfenceError):
 
 class NameNeeded(OverfenceError):
     """A new home needs a name, and none was given; nothing was made."""
+
+
+class UnknownDevice(OverfenceError):
+    """A message from a device that is none of the contact's: it was not read."""
+
+
+class RevokedDevice(OverfenceError):
+    """A message from a device that its account took off its list: it was not read; the account's others go on."""
+
+
+class StaleDeviceList(OverfenceError):
+    """A device list older than the one held here: the newer one stays, and was sent back."""
+
+
+class DeviceListConflict(OverfenceError):
+    """Two different device lists with one number, both signed by the account: the first stays. Ask them about it."""
+
+
+class UnprovenGuest(OverfenceError):
+    """Somebody used an invite of mine without holding it, or in another's name; no contact was made."""
+
+
+class ForeignEvent(OverfenceError):
+    """An event of another conversation or author than the one it came from; it was not kept."""
+
+
+class ForkedLog(OverfenceError):
+    """An event that contradicts one held at its number; the one held stays, and the author is told."""
+
+
+class BadConfirmation(OverfenceError):
+    """A confirmation of messages that were never written here: nothing is ticked by it."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .delivery.news import Path
+from .errors import OverfenceError
 
 if TYPE_CHECKING:
     from .conversation import Contact
@@ -72,4 +73,37 @@ class Notice:
     text: str
 
 
-ChatEvent = ContactAdded | ContactChanged | PresenceChanged | PathChanged | ServerChanged | Delivered | Notice
+@dataclass(frozen=True)
+class Refused:
+    """Something that arrived was not taken, for the reason ``error`` gives; nothing was lost by it.
+
+    Once a minute at most for each contact and kind of error: who sends garbage without end makes no flood of events.
+    """
+
+    error: OverfenceError
+    contact: Contact | None
+
+
+@dataclass(frozen=True)
+class KeyChanged:
+    """Somebody writes from a contact's own mailbox under another account's key, ``new_id``.
+
+    They may have lost their old key, or it is not them: compare safety numbers by another way. A verified contact
+    cannot be written to until `Chat.accept_new_key` or `Chat.keep_old_key`.
+    """
+
+    contact: Contact
+    new_id: str
+
+
+ChatEvent = (
+    ContactAdded
+    | ContactChanged
+    | PresenceChanged
+    | PathChanged
+    | ServerChanged
+    | Delivered
+    | Notice
+    | Refused
+    | KeyChanged
+)

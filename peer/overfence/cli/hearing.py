@@ -10,10 +10,12 @@ from .. import (
     ContactAdded,
     ContactChanged,
     Delivered,
+    KeyChanged,
     Notice,
     OverfenceError,
     PathChanged,
     PresenceChanged,
+    Refused,
     ServerChanged,
 )
 from . import inviting, news
@@ -97,6 +99,8 @@ class Hearing:
                 sitting.delivered.set()
             case Notice(text):
                 sitting.warn(shown(text))
+            case Refused() | KeyChanged():
+                pass
             case _:
                 assert_never(event)
 

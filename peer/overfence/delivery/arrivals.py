@@ -17,8 +17,8 @@ from ..errors import StorageFailed
 from ..history import postbox
 from ..history.store import Store
 from . import incoming, meeting
-from .incoming import Outcome
 from .me import Me
+from .outcome import Outcome
 
 logger = logging.getLogger(__name__)
 

@@ -26,9 +26,9 @@ from ..history.store import Store
 from . import incoming, places
 from .arrivals import Arrivals
 from .direct import Circumstances, Direct
-from .incoming import Outcome
 from .me import Me
-from .news import Happening, Heard, NodeMoved, Published, Told, Trouble
+from .news import Happening, Heard, KeyClaimed, NodeMoved, Published, Told, Trouble
+from .outcome import Outcome
 from .pace import Pace
 from .payload import Ring, Sdp
 from .places import Place
@@ -319,8 +319,15 @@ class Exchange:
         self._publish(Trouble(text))
 
     async def _act(self, outcome: Outcome) -> None:
-        for why in outcome.dropped:
-            logger.info("dropped: %s", why)
+        for refused in outcome.dropped:
+            kind = type(refused.error).__name__
+            logger.info("dropped: %s: %s", kind, refused.error)
+            if self._me.wary.is_news(refused.contact, kind, now_s=self._me.now_s):
+                self._publish(refused)
+        for text in outcome.notices:
+            self._publish(Trouble(text))
+        for number in outcome.key_changes:
+            self._publish(KeyClaimed(number))
         for dsk in outcome.wasted:
             if dsk in self._devices and self._devices[dsk].direct.wasted():
                 self._arrivals.drop(dsk)

@@ -7,7 +7,7 @@ import sqlite3
 
 from overfence_signalling import day_of
 
-from ..errors import BadPayload, OverfenceError
+from ..errors import BadPayload, OverfenceError, UnprovenGuest
 from ..history import people, postbox
 from ..history.event import Address
 from ..history.people import ContactRow, ContactState, DeviceRow
@@ -29,8 +29,9 @@ from ..sealing import (
     sender_hint,
 )
 from . import incoming
-from .incoming import Outcome, check_introduction, open_sealed, take_items, take_message
+from .incoming import check_introduction, open_sealed, take_items, take_message
 from .me import Me
+from .outcome import Outcome
 from .outgoing import have, load_progress, post, proof_of, seal_items, seal_next
 from .payload import Introduction, Refusal, decode_payload, encode_payload
 
@@ -175,10 +176,10 @@ def take_knock(
         _, message = open_envelope(box.key, box.mailbox, envelope)
         pre = Pre.peek(message)
     except (BadEnvelope, MalformedMessage) as error:
-        outcome.dropped.append(str(error))
+        outcome.drop(error)
         return
     if pre is None or invite is None:
-        outcome.dropped.append("no handshake where one was to come")
+        outcome.drop(UnprovenGuest("no handshake where one was to come"))
         return
     known = people.device(tx, pre.dsk)
     owner = people.contact(tx, known.contact) if known else None
@@ -196,10 +197,10 @@ def take_knock(
         items = decode_payload(opened.payload)
         introduction = check_introduction(pre.account, peer, items)
     except (BadPayload, BadDeviceList) as error:
-        outcome.dropped.append(str(error))
+        outcome.drop(error)
         return
     if not hmac.compare_digest(introduction.proof, proof_of(box.key, opened.transcript)):
-        outcome.dropped.append("a guest without the invite's proof")
+        outcome.drop(UnprovenGuest("a guest without the invite's proof"))
         return
     if invite.guest not in (None, pre.account):
         _refuse(tx, me, box, introduction, sessions, Refusal("used"), invite, outcome)
@@ -210,7 +211,7 @@ def take_knock(
     contact = people.contact_of(tx, pre.account)
     full = contact is not None and len(people.devices(tx, contact.id)) >= DEVICE_LIMIT
     if full or not _is_free(tx, me, pre.dsk, pre.account):
-        outcome.dropped.append("a device that is another's, or one too many")
+        outcome.drop(UnprovenGuest("a device that is another's, or one too many"))
         return
     postbox.bind_invite(tx, box.mailbox, pre.account)
     contact = _welcome(tx, me, contact, pre, sessions, outcome)

@@ -7,6 +7,7 @@ from typing import Literal
 
 from ..history.logbook import Entry
 from ..history.people import ContactRow
+from .outcome import Refused
 
 # How messages go: straight, straight but by a relay (TURN), by sealed mailbox, or not at all for now.
 Path = Literal["direct", "relayed", "mailbox", "offline"]
@@ -64,4 +65,11 @@ class Published:
     mailbox: bytes
 
 
-Happening = Heard | Told | ContactMoved | NodeMoved | Trouble | Published
+@dataclass(frozen=True)
+class KeyClaimed:
+    """Somebody writes for a contact under another account's key."""
+
+    contact: int
+
+
+Happening = Heard | Told | ContactMoved | NodeMoved | Trouble | Published | Refused | KeyClaimed

@@ -31,6 +31,7 @@ class Introduction(Item, frozen=True, array_like=True, tag="intro"):
     addresses: Annotated[tuple[Address, ...], msgspec.Meta(max_length=8)]
     consent: Annotated[bytes, msgspec.Meta(max_length=64)] = b""
     proof: Annotated[bytes, msgspec.Meta(max_length=32)] = b""
+    topic: Annotated[bytes, msgspec.Meta(max_length=32)] = b""
 
 
 class Batch(Item, frozen=True, array_like=True, tag="events"):
@@ -88,13 +89,35 @@ class Reset(Item, frozen=True, array_like=True, tag="reset"):
     sid: Annotated[bytes, msgspec.Meta(min_length=8, max_length=8)]
 
 
-AnyItem = Introduction | Batch | Have | Sdp | Ring | Refusal | Reset
+class FreshPrekeys(Item, frozen=True, array_like=True, tag="prekeys"):
+    """§2 Signed prekeys (§1) for the next session with their sender, whose own they are."""
+
+    raw: Annotated[bytes, msgspec.Meta(max_length=2048)]
+
+
+class Devices(Item, frozen=True, array_like=True, tag="devices"):
+    """§1 A device list newer than the one the receiver showed."""
+
+    device_list: Annotated[bytes, msgspec.Meta(max_length=1024)]
+
+
+class Fork(Item, frozen=True, array_like=True, tag="fork"):
+    """§6.2 At ``number`` of a log of the receiver's account the sender holds the event ``id``, and was sent another."""
+
+    conv: Hash
+    device: Hash
+    log: LogName
+    number: Annotated[int, msgspec.Meta(ge=1, lt=2**53)]
+    id: Hash
+
+
+AnyItem = Introduction | Batch | Have | Sdp | Ring | Refusal | Reset | FreshPrekeys | Devices | Fork
 
 _encoder = msgspec.msgpack.Encoder()
 _items = msgspec.msgpack.Decoder(Annotated[tuple[msgspec.Raw, ...], msgspec.Meta(max_length=ITEMS_LIMIT)])
 _item = msgspec.msgpack.Decoder(AnyItem)
 _tag = msgspec.msgpack.Decoder(list[object])
-_KNOWN = frozenset(("intro", "events", "have", "sdp", "ring", "refusal", "reset"))
+_KNOWN = frozenset(("intro", "events", "have", "sdp", "ring", "refusal", "reset", "prekeys", "devices", "fork"))
 
 
 def encode_payload(*items: AnyItem) -> bytes:

@@ -113,6 +113,11 @@ class Event:
         """The hash of the header bytes."""
         return digest(self.header_bytes)
 
+    @property
+    def origin(self) -> bytes:
+        """The first id of what it says: its own, or that of the event it stands for after a fork (§6.2)."""
+        return self.header.was or self.id
+
     @classmethod
     def parse(cls, header_bytes: bytes, body: bytes | None) -> Event:
         """The event in these bytes; `BadEvent` if they are none, or the body isn't the one the header names."""

@@ -259,11 +259,11 @@ def _at(tx: sqlite3.Connection, conv: bytes, device: bytes, log: bytes, seq: int
 def _insert(tx: sqlite3.Connection, event: Event, *, refused: bool) -> Entry:
     header = event.header
     row = tx.execute(
-        """INSERT INTO events (conv, device, log, seq, id, lamport, kind, header, body, refused)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        """INSERT INTO events (conv, device, log, seq, id, lamport, kind, header, body, refused, origin)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (
             *(header.conv, header.device, header.log, header.seq, event.id),
-            *(header.lamport, header.kind, event.header_bytes, event.body, refused),
+            *(header.lamport, header.kind, event.header_bytes, event.body, refused, event.origin),
         ),
     ).lastrowid
     return Entry(row or 0, event, refused)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlite_utils import Database, Migrations
 
 # Raised with each migration; a file that says more is from a newer version, and is left alone.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 migrations = Migrations("overfence")
 
@@ -118,3 +118,60 @@ def second(db: Database) -> None:
     db.conn.execute("ALTER TABLE told ADD COLUMN most INTEGER NOT NULL DEFAULT 0")
     db.conn.execute("UPDATE told SET most = end")
     db.conn.execute("PRAGMA user_version = 2")
+
+
+_THIRD = """
+-- When their safety number was compared; 0: it was not.
+ALTER TABLE contacts ADD COLUMN verified_s INTEGER NOT NULL DEFAULT 0;
+-- How many forks of my log were repaired since then.
+ALTER TABLE contacts ADD COLUMN repairs INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE contacts ADD COLUMN repaired_s INTEGER NOT NULL DEFAULT 0;
+
+-- Prekeys a device sent inside a session, unused (§2).
+ALTER TABLE devices ADD COLUMN prekeys BLOB;
+-- The session that could not be read here, when one is to be begun (0: none is), and how often that was tried (§3).
+ALTER TABLE devices ADD COLUMN unread BLOB;
+ALTER TABLE devices ADD COLUMN begin_s INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE devices ADD COLUMN resets INTEGER NOT NULL DEFAULT 0;
+-- Offers in a row that went unconfirmed (§6).
+ALTER TABLE devices ADD COLUMN lapses INTEGER NOT NULL DEFAULT 0;
+-- When a list without it came; 0: never.
+ALTER TABLE devices ADD COLUMN revoked_s INTEGER NOT NULL DEFAULT 0;
+
+-- When it was used, and to whom it was shown: a mailbox's card, or a device. replaced_s: its successor was published.
+ALTER TABLE prekeys ADD COLUMN used_s INTEGER;
+ALTER TABLE prekeys ADD COLUMN place BLOB;
+UPDATE prekeys SET used_s = replaced_s;
+
+-- A mailbox that was replaced is followed until every device of the contact holds this number of my log.
+ALTER TABLE mailboxes ADD COLUMN until_log BLOB;
+ALTER TABLE mailboxes ADD COLUMN until_seq INTEGER;
+
+-- An event's first id: its own, or that of the event it stands for after a fork. Of several with one, one is shown.
+ALTER TABLE events ADD COLUMN origin BLOB NOT NULL DEFAULT x'';
+ALTER TABLE events ADD COLUMN hidden INTEGER NOT NULL DEFAULT 0;
+UPDATE events SET origin = id;
+DROP INDEX events_in_order;
+CREATE INDEX events_in_order ON events (conv, lamport, device, origin);
+CREATE INDEX copies ON events (conv) WHERE origin != id;
+
+-- Logs of my account that forked: up to `end` they are sent and compared, nothing above.
+CREATE TABLE closed_logs (
+    conv BLOB, device BLOB, log BLOB, end INTEGER NOT NULL, PRIMARY KEY (conv, device, log)
+) WITHOUT ROWID;
+
+-- A message in a contact's own mailbox that names another account: their key changed, or somebody says so.
+CREATE TABLE key_changes (
+    contact INTEGER PRIMARY KEY REFERENCES contacts(id),
+    account BLOB NOT NULL, message BLOB NOT NULL, at_s INTEGER NOT NULL
+);
+"""
+
+
+@migrations()
+def third(db: Database) -> None:
+    """Trust, several devices, sessions begun anew, and logs that forked."""
+    for statement in _THIRD.split(";\n"):
+        if statement.strip():
+            db.conn.execute(statement)
+    db.conn.execute("PRAGMA user_version = 3")

@@ -10,8 +10,8 @@ from typing import TypeVar
 
 import pytest
 from overfence.delivery import incoming, meeting, outgoing
-from overfence.delivery.incoming import Outcome
 from overfence.delivery.me import Me
+from overfence.delivery.outcome import Outcome
 from overfence.delivery.payload import AnyItem
 from overfence.delivery.sync import Progress
 from overfence.history import logbook, people, postbox
@@ -247,7 +247,7 @@ class Home:
         return outcome
 
     def _act(self, outcome: Outcome) -> Outcome:
-        self.dropped += outcome.dropped
+        self.dropped += [f"{type(refused.error).__name__}: {refused.error}" for refused in outcome.dropped]
         self.shown += [(contact, entry.event) for contact, entry in outcome.ordered]
         for dsk, run in outcome.told:
             self.ticked = max(self.ticked, run.end)

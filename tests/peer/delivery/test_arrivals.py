@@ -12,7 +12,7 @@ from typing import TypeVar
 import pytest
 from overfence.connect.nodes import NodeClient
 from overfence.delivery.arrivals import OVERHEAD_BYTES, QUEUE_LIMIT_BYTES, TAKE_LIMIT, Arrivals
-from overfence.delivery.incoming import Outcome
+from overfence.delivery.outcome import Outcome
 from overfence.delivery.postman import Postman
 from overfence.delivery.wariness import WARY_JUMP_LIMIT, WARY_S
 from overfence.history.event import Text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from overfence.delivery import incoming, outgoing
-from overfence.delivery.incoming import Outcome
+from overfence.delivery.outcome import Outcome
 from overfence.delivery.outgoing import SPARE_LIMIT
 from overfence.delivery.payload import Ring
 from overfence.history import people

@@ -12,7 +12,7 @@ from typing import TypeVar
 import pytest
 from overfence.connect.nodes import NodeClient
 from overfence.delivery.arrivals import Arrivals
-from overfence.delivery.incoming import Outcome
+from overfence.delivery.outcome import Outcome
 from overfence.history import logbook
 from overfence_signalling import Ack, Item, Items
 

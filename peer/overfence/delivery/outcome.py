@@ -1,0 +1,62 @@
+"""What taking messages in led to. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from overfence_reliability import Run
+
+from ..errors import OverfenceError
+from ..history.logbook import Entry
+from .payload import Ring, Sdp
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Something that arrived was not taken, and why; ``contact`` is whom it came from, as far as that is known."""
+
+    error: OverfenceError
+    contact: int | None
+
+
+@dataclass
+class Outcome:
+    """What taking messages in led to; acted on only once the transaction is durable."""
+
+    ordered: list[tuple[int, Entry]] = field(default_factory=list)  # contact, event
+    told: list[tuple[bytes, Run]] = field(default_factory=list)  # device, what it holds of my log
+    calls: list[tuple[bytes, Sdp | Ring]] = field(default_factory=list)
+    to_link: list[tuple[bytes, bytes]] = field(default_factory=list)  # device, sealed message
+    owed: dict[bytes, None] = field(default_factory=dict)  # devices that are owed a have
+    duplicates: set[bytes] = field(default_factory=set)
+    wasted: list[bytes] = field(
+        default_factory=list
+    )  # devices whose line brought what could not be read, or was before
+    nodes: set[str] = field(default_factory=set)  # where something new waits to be said
+    contacts: set[int] = field(default_factory=set)  # whose state, name, devices or addresses changed
+    lowered: set[bytes] = field(default_factory=set)  # devices that hold less than they did
+    met: list[bytes] = field(default_factory=list)  # devices of guests that were just taken
+    dropped: list[Refused] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)  # what a person should know
+    key_changes: set[int] = field(default_factory=set)  # contacts somebody writes for under another account's key
+
+    def drop(self, error: OverfenceError, contact: int | None = None) -> None:
+        """This was not taken."""
+        self.dropped.append(Refused(error, contact))
+
+    def add(self, other: Outcome) -> None:
+        """What one more message led to."""
+        self.ordered += other.ordered
+        self.told += other.told
+        self.calls += other.calls
+        self.to_link += other.to_link
+        self.owed.update(other.owed)
+        self.duplicates |= other.duplicates
+        self.wasted += other.wasted
+        self.nodes |= other.nodes
+        self.contacts |= other.contacts
+        self.lowered |= other.lowered
+        self.met += other.met
+        self.dropped += other.dropped
+        self.notices += other.notices
+        self.key_changes |= other.key_changes
