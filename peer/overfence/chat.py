@@ -46,7 +46,7 @@ from .happenings import (
     ServerChanged,
 )
 from .history import logbook, people, postbox
-from .history.event import App, Text
+from .history.event import FACTS, App, Text
 from .history.people import ContactState
 from .history.store import Store
 from .identity import Device, DeviceList, Identity, Invite, load_or_create, user_id
@@ -64,7 +64,6 @@ HISTORY_LOST = (
     " device. Put back a copy of history.db, or exchange new invites with your contacts"
 )
 INVITE_LIFE_S = 7 * 24 * 3600
-_FACTS = ("profile", "addresses", "devices")
 
 
 class Chat:
@@ -125,10 +124,10 @@ class Chat:
             identity, _ = await asyncio.to_thread(load_or_create, key_file, os.urandom)
             is_new = await store.write(lambda tx: people.setting(tx, "device_list") is None)
             self._me = await store.write(lambda tx: _begin(tx, identity, name, self.server))
-            rows, upto = await store.write(
+            rows, ticked = await store.write(
                 lambda tx: (
                     people.contacts(tx),
-                    {row.id: people.delivered_upto(tx, row.id) for row in people.contacts(tx)},
+                    {row.id: people.ticked(tx, row.id) for row in people.contacts(tx)},
                 )
             )
         except BaseException:
@@ -137,8 +136,9 @@ class Chat:
         if was_here and is_new:
             self._missed.append(Notice(HISTORY_LOST))
         for row in rows:
-            self._contacts[row.id] = contact = Contact(row)
-            contact._delivered_upto = upto[row.id]
+            if row.account != identity.account:
+                self._contacts[row.id] = contact = Contact(row)
+                contact._delivered = ticked[row.id]
         self._open_store = store
         self._exchange = Exchange(store, self._me, self._links, self._heard)
         self._running = asyncio.create_task(self._exchange.run(), name="overfence")
@@ -260,7 +260,7 @@ class Chat:
         found = await self._read(lambda tx: logbook.search(tx, words, limit))
         by_conv = {contact._row.conv: contact for contact in self._contacts.values()}
         return [
-            self._message(contact, entry, contact._delivered_upto)
+            self._message(contact, entry)
             for entry in found
             if (contact := by_conv.get(entry.event.header.conv)) is not None
         ]
@@ -303,9 +303,10 @@ class Chat:
         self._listeners.setdefault(number, WeakSet()).add(feed)
         return feed
 
-    def _message(self, contact: Contact, entry: logbook.Entry, upto: int) -> Message:
+    def _message(self, contact: Contact, entry: logbook.Entry) -> Message:
         header = entry.event.header
-        mine = header.device == self._me.dsk
+        mine = any(header.device == device.dsk for device in self._me.device_list.devices)
+        upto = contact._delivered.get((header.device, header.log), 0)
         try:
             content = entry.event.content()
         except BadEvent:
@@ -318,12 +319,25 @@ class Chat:
             text=content.text if isinstance(content, Text) else None,
             data=content.data if isinstance(content, App) else None,
             at=datetime.fromtimestamp(min(header.at_ms, LAST_TIME_MS) / 1000).astimezone(),
-            id=entry.event.id,
+            id=entry.event.first_id,
             seq=header.seq,
             device=header.device,
+            log=header.log,
             state=("delivered" if header.seq <= upto else "sent") if mine else "received",
             _chat=self,
+            _place=entry.place,
         )
+
+    async def _is_delivered(self, message: Message) -> bool:
+        """Whether it is held by a device of theirs; what was said anew after a fork counts as that."""
+        ticked = message.contact._delivered
+        if ticked.get((message.device, message.log), 0) >= message.seq:
+            return True
+        conv, place = message.contact._row.conv, message._place
+        if message.log == message.contact._row.log:
+            return False
+        places = await self._read(lambda tx: logbook.copies(tx, conv, place))
+        return any(ticked.get((message.device, log), 0) >= seq for log, seq in places)
 
     def _tell(self, event: ChatEvent) -> None:
         for feed in self._events:
@@ -334,11 +348,11 @@ class Chat:
         match happening:
             case Heard(number, entries):
                 self._deliver(number, entries)
-            case Told(number, end):
-                contact = self._contacts[number]
-                if end > contact._delivered_upto:
-                    contact._tick(end)
-                    self._tell(Delivered(contact, end))
+            case Told(number, device, log, end):
+                contact = self._contacts.get(number)
+                if contact is not None and end > contact._delivered.get((device, log), 0):
+                    contact._tick(device, log, end)
+                    self._tell(Delivered(contact, end, log))
             case ContactMoved():
                 self._contact_moved(happening)
             case NodeMoved(url, connected, detail, retry_in_s):
@@ -357,14 +371,18 @@ class Chat:
                 assert_never(happening)
 
     def _deliver(self, number: int, entries: list[logbook.Entry]) -> None:
-        contact = self._contacts[number]
+        contact = self._contacts.get(number)
+        if contact is None:
+            return  # what my own devices tell each other
         for feed in (*self._listeners.get(number, ()), *self._listeners.get(None, ())):
             for entry in entries:
-                shown = not entry.refused and entry.event.header.kind not in _FACTS
+                shown = not entry.refused and entry.event.header.kind not in FACTS
                 if shown and feed.unread < UNREAD_LIMIT:
-                    feed.tell(self._message(contact, entry, 0))
+                    feed.tell(self._message(contact, entry))
 
     def _contact_moved(self, moved: ContactMoved) -> None:
+        if moved.row.account == self._me.identity.account:
+            return
         contact = self._contacts.get(moved.row.id)
         if contact is None:
             contact = self._contacts[moved.row.id] = Contact(moved.row)

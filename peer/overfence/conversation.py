@@ -29,11 +29,12 @@ class Contact:
         self.path: Path = "offline"
         self.pair: tuple[str, str] | None = None
         self.detail = ""
-        self._delivered_upto = 0
+        # By author device and log, up to where a device of theirs holds it.
+        self._delivered: dict[tuple[bytes, bytes], int] = {}
         self._ticked = asyncio.Event()
 
-    def _tick(self, upto: int) -> None:
-        self._delivered_upto = upto
+    def _tick(self, device: bytes, log: bytes, upto: int) -> None:
+        self._delivered[device, log] = upto
         waiting, self._ticked = self._ticked, asyncio.Event()
         waiting.set()
 
@@ -70,8 +71,10 @@ class Message:
     id: bytes
     seq: int
     device: bytes
+    log: bytes
     state: Literal["sent", "delivered", "received"]
     _chat: Chat = field(repr=False, compare=False)
+    _place: logbook.Place = field(repr=False, compare=False)
 
     async def delivered(self, timeout: float = 10.0) -> None:  # noqa: ASYNC109 (the API of the design)
         """Return once this is fsynced on a device of the contact's; raises `NotDelivered`, and it stays queued."""
@@ -79,7 +82,7 @@ class Message:
         contact = self.contact
         try:
             async with asyncio.timeout(timeout):
-                while contact._delivered_upto < self.seq:
+                while not await self._chat._is_delivered(self):
                     await contact._ticked.wait()
         except TimeoutError:
             raise NotDelivered(f"{contact.name} has not confirmed it yet; it stays queued") from None
@@ -110,20 +113,18 @@ class Conversation:
 
     async def history(self, limit: int = 50, before: Message | None = None) -> list[Message]:
         """The last ``limit`` messages (before one of them), oldest first."""
-        number, upto = self.contact._row.id, self.contact._delivered_upto
+        number = self.contact._row.id
         found = await self._chat._read(
-            lambda tx: logbook.page(tx, people.contact(tx, number).conv, limit, before.id if before else None)
+            lambda tx: logbook.page(tx, people.contact(tx, number).conv, limit, before._place if before else None)
         )
-        return [self._chat._message(self.contact, entry, upto) for entry in found]
+        return [self._chat._message(self.contact, entry) for entry in found]
 
     async def queued(self) -> int:
         """How many of my messages no device of theirs has confirmed."""
-        number = self.contact._row.id
-        dsk = self._chat._me.dsk
+        number, me = self.contact._row.id, self._chat._me
 
         def count(tx: sqlite3.Connection) -> int:
-            row = people.contact(tx, number)
-            return logbook.count_after(tx, row.conv, dsk, row.log, people.delivered_upto(tx, number))
+            return logbook.unticked(tx, people.contact(tx, number).conv, me.authors(tx), people.ticked(tx, number))
 
         return await self._chat._read(count)
 
@@ -147,4 +148,4 @@ class Conversation:
         # Woken before it is durable, so that sealing joins the very transaction that keeps it.
         asyncio.get_running_loop().call_soon(self._chat._wake, number)
         entry = await self._chat._write(write)
-        return self._chat._message(contact, entry, contact._delivered_upto)
+        return self._chat._message(contact, entry)

@@ -60,10 +60,11 @@ class ServerChanged:
 
 @dataclass(frozen=True)
 class Delivered:
-    """My messages to a contact up to number ``upto`` are fsynced on a device of theirs."""
+    """My messages to a contact up to number ``upto`` of that ``log`` are fsynced on a device of theirs."""
 
     contact: Contact
     upto: int
+    log: bytes
 
 
 @dataclass(frozen=True)

@@ -93,8 +93,8 @@ class Hearing:
                 self._tell_path(contact, news.path(sitting.who(contact), way, detail, pair), way, detail)
             case ServerChanged(url, connected, detail, retry_in_s):
                 await self._server(url, connected, detail, retry_in_s)
-            case Delivered(contact, upto):
-                sitting.ticks(contact).delivered(upto)
+            case Delivered(contact, upto, log):
+                sitting.ticks(contact).delivered(log, upto)
                 sitting.ticked.set()
                 sitting.delivered.set()
             case Notice(text):

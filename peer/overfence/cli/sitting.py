@@ -221,7 +221,7 @@ async def _ignore(_contact: Contact) -> None:
 
 def said(message: Message) -> Said:
     """What a later tick needs of a message to point at it."""
-    return Said(message.seq, message.at, message.text if message.text is not None else message.kind)
+    return Said(message.log, message.seq, message.at, message.text if message.text is not None else message.kind)
 
 
 def today() -> date:

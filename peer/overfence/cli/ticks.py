@@ -14,6 +14,7 @@ REMEMBERED = 1000
 class Said:
     """One message of one's own, as much as a later tick needs to point at it."""
 
+    log: bytes
     seq: int
     at: datetime
     text: str
@@ -23,7 +24,7 @@ class Said:
 class Ticks:
     """One's own messages in one conversation, from ✓ to ✓✓. A tick never goes back."""
 
-    upto: int = 0
+    upto: dict[bytes, int] = field(default_factory=dict)  # by log
     _waiting: deque[Said] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     _untold: Said | None = None
     _count: int = 0
@@ -35,16 +36,20 @@ class Ticks:
 
     def say(self, said: Said, *, told: bool) -> None:
         """A message was sent; ``told`` if its second tick was shown together with it."""
-        if not told and said.seq > self.upto:
+        if not told and said.seq > self.upto.get(said.log, 0):
             self._waiting.append(said)
         elif not told:
             self._cover(said)
 
-    def delivered(self, upto: int) -> None:
-        """The other side holds everything up to ``upto``."""
-        self.upto = max(self.upto, upto)
-        while self._waiting and self._waiting[0].seq <= self.upto:
-            self._cover(self._waiting.popleft())
+    def delivered(self, log: bytes, upto: int) -> None:
+        """The other side holds everything of that log up to ``upto``."""
+        self.upto[log] = max(self.upto.get(log, 0), upto)
+        waiting, self._waiting = self._waiting, deque[Said](maxlen=REMEMBERED)
+        for said in waiting:
+            if said.log == log and said.seq <= self.upto[log]:
+                self._cover(said)
+            else:
+                self._waiting.append(said)
 
     def tell(self) -> tuple[Said, int] | None:
         """The latest message newly covered since last asked, and how many were; None if there is no news."""

@@ -36,6 +36,7 @@ from .presence import Presence
 from .pump import Pump
 from .reach import Reach
 from .routes import Way, contact_moved
+from .sync import LogKey
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,8 @@ class Exchange:
         self._reach = Reach(store, me, self, self._spawn)
         self._devices: dict[bytes, _Device] = {}
         self._contacts: dict[int, ContactRow] = {}
+        # My account's conversation with itself, where it has several devices.
+        self._own: int | None = None
         self._told_of_another = False
         self._arrivals = Arrivals(
             store,
@@ -91,6 +94,7 @@ class Exchange:
                 self._tasks = tasks
                 self._reach.keep_up(await self._store.write(self._wanted))
                 await self.refresh()
+                await self._store.write(self._say_what_is_held)
                 self._spawn(self._arrivals.run())
                 self._spawn(self._follow_the_date())
         finally:
@@ -101,9 +105,9 @@ class Exchange:
                 await device.direct.close()
 
     def wake(self, contact: int) -> None:
-        """My log for that contact has grown."""
+        """My log for that contact has grown: its devices are to have it, and my account's others."""
         for device in self._devices.values():
-            if device.contact == contact:
+            if device.contact in (contact, self._own):
                 device.pump.wake()
 
     def errand(self, url: str) -> None:
@@ -117,6 +121,7 @@ class Exchange:
         self._reach.keep_up(wanted)
         for device in devices:
             self._meet(device)
+        self._own = next((row.id for row in rows if row.account == self._me.identity.account), None)
         for row in rows:
             if numbers is None or row.id in numbers:
                 self._contacts[row.id] = row
@@ -128,6 +133,11 @@ class Exchange:
                     self.wake(row.id)
 
     # ── starting things ───────────────────────────────────────────────────────────────────────────
+
+    def _say_what_is_held(self, tx: sqlite3.Connection) -> None:
+        """After a start everybody is told: a word of ours may have been lost, or our disk set back (§6.4)."""
+        outcome = Outcome(owed={device.dsk: None for device in people.devices(tx)})
+        incoming.answer(tx, self._me, outcome, frozenset())
 
     def _look(self, tx: sqlite3.Connection) -> tuple[list[ContactRow], list[people.DeviceRow], list[Place]]:
         return people.contacts(tx), people.devices(tx), self._wanted(tx)
@@ -336,9 +346,9 @@ class Exchange:
             self._reach.wake(url)
         # Ticks before anything is awaited: who asks the history meanwhile sees the same.
         known = set(self._devices)
-        for dsk, run in outcome.told:
+        for dsk, key, run in outcome.told:
             if dsk in known:
-                self._told(dsk, run)
+                self._told(dsk, key, run)
         while outcome.contacts:
             # What is durable must be told, whatever the disk says meanwhile.
             try:
@@ -346,9 +356,9 @@ class Exchange:
                 break
             except StorageFailed:
                 await asyncio.sleep(STORAGE_RETRY_S)
-        for dsk, run in outcome.told:
+        for dsk, key, run in outcome.told:
             if dsk not in known:
-                self._told(dsk, run)
+                self._told(dsk, key, run)
         for dsk in outcome.lowered & self._devices.keys():
             self._devices[dsk].pump.lost()
         by_contact: dict[int, list[logbook.Entry]] = {}
@@ -356,6 +366,8 @@ class Exchange:
             by_contact.setdefault(contact, []).append(entry)
         for contact, entries in by_contact.items():
             self._publish(Heard(contact, entries))
+            if self._own is not None:
+                self.wake(contact)  # what one of us heard, the others are to have
         # Only the last of each device: what it said before is out of date.
         for dsk, item in dict(outcome.calls).items():
             if dsk in self._devices:
@@ -367,13 +379,13 @@ class Exchange:
         else:
             device.offers.hear(item)
 
-    def _told(self, dsk: bytes, run: Run) -> None:
+    def _told(self, dsk: bytes, key: LogKey, run: Run) -> None:
         device = self._devices.get(dsk)
         if device is not None:
             device.again.succeeded()
             device.is_full = False
-            device.pump.told(run)
-            self._publish(Told(device.contact, run.end))
+            device.pump.told(key, run)
+            self._publish(Told(device.contact, key.device, key.log, run.end))
 
     def _send(self, outcome: Outcome) -> None:
         for dsk, message in outcome.to_link:

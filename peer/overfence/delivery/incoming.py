@@ -26,7 +26,7 @@ from ..sealing import (
 from . import learning
 from .me import Me
 from .outcome import Outcome
-from .outgoing import have, post, seal_items
+from .outgoing import haves, post, seal_items
 from .payload import (
     AnyItem,
     Batch,
@@ -202,7 +202,7 @@ def take_items(
             case Introduction():
                 _take_introduction(tx, contact, dsk, item, outcome)
             case Batch():
-                learning.take_batch(tx, me, contact, item, outcome)
+                learning.take_batch(tx, me, contact, dsk, item, outcome)
                 outcome.owed[dsk] = None
             case Have():
                 learning.take_have(tx, me, contact, dsk, item, outcome, epoch)
@@ -215,7 +215,9 @@ def take_items(
                     outcome.contacts.add(contact.id)
             case Reset(sid):
                 _take_reset(tx, dsk, sid)
-            case FreshPrekeys() | Devices() | Fork():
+            case Fork():
+                learning.take_fork(tx, me, contact, dsk, item, outcome)
+            case FreshPrekeys() | Devices():
                 pass
             case _:
                 assert_never(item)
@@ -232,7 +234,9 @@ def answer(tx: sqlite3.Connection, me: Me, outcome: Outcome, direct: frozenset[b
         if replaced:
             # One of them may have been the first of its session.
             device = replace(device, introduced=b"")
-        message = seal_items(tx, me, device, have(tx, contact), spare=dsk in outcome.duplicates)
+        message = seal_items(
+            tx, me, device, *haves(tx, me, contact), *outcome.forks(dsk), spare=dsk in outcome.duplicates
+        )
         if message is None:
             continue
         postbox.forget_puts(tx, replaced)

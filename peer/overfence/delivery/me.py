@@ -30,6 +30,10 @@ class Me:
         """This device's signing key: its name in logs."""
         return self.identity.dsk
 
+    def authors(self, tx: sqlite3.Connection) -> set[bytes]:
+        """Every device that ever wrote for my account."""
+        return {self.dsk} | people.authors(tx, self.identity.account)
+
     @property
     def now_s(self) -> int:
         """Unix seconds."""

@@ -32,7 +32,7 @@ from . import incoming
 from .incoming import check_introduction, open_sealed, take_items, take_message
 from .me import Me
 from .outcome import Outcome
-from .outgoing import have, load_progress, post, proof_of, seal_items, seal_next
+from .outgoing import haves, load_supply, post, proof_of, seal_items, seal_next
 from .payload import Introduction, Refusal, decode_payload, encode_payload
 
 # Strangers who are told that an invite is used; whoever holds the link could else make us write for ever.
@@ -159,7 +159,7 @@ def knock(tx: sqlite3.Connection, me: Me, contact: ContactRow, invite: Invite, c
     if contact.state is ContactState.ACCEPTED:
         # Nothing new may be there to be said, and only a message carries the handshake.
         people.forget_puts(tx, contact.id)
-        if message := seal_items(tx, me, row, have(tx, contact)):
+        if message := seal_items(tx, me, row, *haves(tx, me, contact)):
             post(tx, me, device.dsk, message)
     return device.dsk
 
@@ -239,7 +239,7 @@ def _welcome(
 
 def close_used_invites(tx: sqlite3.Connection, outcome: Outcome) -> None:
     """A guest that confirms what we answered needs the invite's mailbox no more."""
-    for dsk, _ in outcome.told:
+    for dsk, _, _ in outcome.told:
         device = people.device(tx, dsk)
         if device is None:
             continue
@@ -252,8 +252,8 @@ def close_used_invites(tx: sqlite3.Connection, outcome: Outcome) -> None:
 def greet(tx: sqlite3.Connection, me: Me, outcome: Outcome) -> None:
     """The first answer to a guest carries my name and whatever else I have for them, in the same transaction."""
     for dsk in outcome.met:
-        progress = load_progress(tx, me, dsk)
-        sealed = seal_next(tx, me, dsk, progress, direct=False) if progress else None
+        supply = load_supply(tx, me, dsk)
+        sealed = seal_next(tx, me, dsk, supply, direct=False) if supply else None
         if sealed is not None and sealed.node is not None:
             outcome.nodes.add(sealed.node)
 

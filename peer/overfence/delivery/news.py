@@ -23,9 +23,11 @@ class Heard:
 
 @dataclass(frozen=True)
 class Told:
-    """A device of a contact has confirmed my log up to ``end``."""
+    """A device of a contact has confirmed a log of my account, by author and name, up to ``end``."""
 
     contact: int
+    device: bytes
+    log: bytes
     end: int
 
 

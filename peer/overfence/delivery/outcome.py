@@ -8,7 +8,11 @@ from overfence_reliability import Run
 
 from ..errors import OverfenceError
 from ..history.logbook import Entry
-from .payload import Ring, Sdp
+from .payload import Fork, Ring, Sdp
+from .sync import LogKey
+
+# Forked logs told of in one message.
+FORKS_LIMIT = 8
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,8 @@ class Outcome:
     """What taking messages in led to; acted on only once the transaction is durable."""
 
     ordered: list[tuple[int, Entry]] = field(default_factory=list)  # contact, event
-    told: list[tuple[bytes, Run]] = field(default_factory=list)  # device, what it holds of my log
+    told: list[tuple[bytes, LogKey, Run]] = field(default_factory=list)  # device, what it holds of a log
+    forked: dict[tuple[bytes, LogKey], Fork] = field(default_factory=dict)  # device, log: where what it sent differs
     calls: list[tuple[bytes, Sdp | Ring]] = field(default_factory=list)
     to_link: list[tuple[bytes, bytes]] = field(default_factory=list)  # device, sealed message
     owed: dict[bytes, None] = field(default_factory=dict)  # devices that are owed a have
@@ -44,10 +49,15 @@ class Outcome:
         """This was not taken."""
         self.dropped.append(Refused(error, contact))
 
+    def forks(self, dsk: bytes) -> list[Fork]:
+        """What a device is to hear of logs that forked: the first of each."""
+        return [fork for (device, _), fork in self.forked.items() if device == dsk][:FORKS_LIMIT]
+
     def add(self, other: Outcome) -> None:
         """What one more message led to."""
         self.ordered += other.ordered
         self.told += other.told
+        self.forked = {**other.forked, **self.forked}
         self.calls += other.calls
         self.to_link += other.to_link
         self.owed.update(other.owed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
+from overfence_reliability import Run
 from overfence_signalling import ENVELOPE_LIMIT_BYTES
 
 from ..history import logbook, people, postbox
@@ -12,13 +13,15 @@ from ..identity import Invite
 from ..sealing import CHAIN_LIMIT, Sessions, hkdf, hmac_sha256, seal_envelope
 from .me import Me
 from .payload import LOGS_LIMIT, AnyItem, Batch, Have, HeldRun, Introduction, encode_payload
-from .sync import Progress
+from .sync import LogKey, Progress, Supply
 
 # Events of one sealed message: one authentication, one fsync and one packet train for all of them.
 BATCH_BYTES = 32 * 1024
 # Numbers that calls and answers to duplicates may use up unheard. A server that shows a contact coming and going, or
 # replays what it sent, makes us seal what is then lost: the rest of the chain is kept for what people say.
 SPARE_LIMIT = CHAIN_LIMIT - 500
+# How long a sibling is left to bring its own events to a mailbox (§6.4).
+SIBLING_WAITS_MS = 24 * 3600 * 1000
 _ZERO = bytes(32)
 
 
@@ -27,20 +30,40 @@ class Sealed:
     """A message ready for the link, or already among the puts of ``node``; ``last`` is the highest number in it."""
 
     message: bytes
+    key: LogKey
     last: int
     node: str | None
 
 
-def load_progress(tx: sqlite3.Connection, me: Me, dsk: bytes) -> Progress | None:
-    """How far a device is known to be with my log, and what waits for it in mailboxes."""
+def load_supply(tx: sqlite3.Connection, me: Me, dsk: bytes) -> Supply | None:
+    """How far a device is known to be with the logs it is supplied with, and what waits for it in mailboxes."""
     device = people.device(tx, dsk)
     if device is None:
         return None
-    log = people.contact(tx, device.contact).log
-    return Progress(people.told(tx, dsk, me.dsk, log), on_the_way=postbox.on_the_way(tx, dsk, log))
+    told = people.told_of(tx, dsk)
+    on_the_way: dict[tuple[bytes, bytes], list[int]] = {}
+    for author, log, last in postbox.on_the_way(tx, dsk):
+        on_the_way.setdefault((author, log), []).append(last)
+    keys = [key for key, _ in logs_for(tx, me, people.contact(tx, device.contact))]
+    return Supply({key: Progress(told.get(key[1:], Run()), on_the_way=on_the_way.get(key[1:], ())) for key in keys})
 
 
-def seal_next(tx: sqlite3.Connection, me: Me, dsk: bytes, progress: Progress, *, direct: bool) -> Sealed | None:
+def logs_for(tx: sqlite3.Connection, me: Me, contact: people.ContactRow) -> list[tuple[LogKey, int]]:
+    """The logs a contact's devices are supplied with, each up to where: my account's; a device of mine gets all."""
+    if contact.account == me.identity.account:
+        found = []
+        for other in people.contacts(tx):
+            found += [(LogKey(other.conv, at, log), end) for at, log, end in logbook.supplied(tx, other.conv)]
+        return found
+    mine = me.authors(tx)
+    return [
+        (LogKey(contact.conv, device, log), end)
+        for device, log, end in logbook.supplied(tx, contact.conv)
+        if device in mine
+    ]
+
+
+def seal_next(tx: sqlite3.Connection, me: Me, dsk: bytes, supply: Supply, *, direct: bool) -> Sealed | None:
     """The next batch a device lacks; None when there is nothing to send, or no session or address to send by."""
     device = people.device(tx, dsk)
     if device is None:
@@ -48,10 +71,14 @@ def seal_next(tx: sqlite3.Connection, me: Me, dsk: bytes, progress: Progress, *,
     contact = people.contact(tx, device.contact)
     if contact.state not in (people.ContactState.WAITING, people.ContactState.ACCEPTED):
         return None
-    lacking = progress.lacks(logbook.run_of(tx, contact.conv, me.dsk, contact.log).end)
+    logs = logs_for(tx, me, contact)
+    if not direct:
+        logs = [(key, end) for key, end in logs if _goes_by_mail(tx, me, key, supply.held(key))]
+    lacking = supply.lacks(logs)
     if lacking is None or not (direct or people.addresses(tx, dsk)):
         return None
-    events = logbook.events_from(tx, contact.conv, me.dsk, contact.log, *lacking, BATCH_BYTES)
+    key, first, upto = lacking
+    events = logbook.events_from(tx, *key, first, upto, BATCH_BYTES)
     if not events:
         return None
     last = events[-1][0]
@@ -59,8 +86,21 @@ def seal_next(tx: sqlite3.Connection, me: Me, dsk: bytes, progress: Progress, *,
     message = seal_items(tx, me, device, batch)
     if message is None:
         return None
-    node = None if direct else post(tx, me, dsk, message, covers=(contact.log, last))
-    return Sealed(message, last, node)
+    node = None if direct else post(tx, me, dsk, message, covers=(key.device, key.log, last))
+    return Sealed(message, key, last, node)
+
+
+def _goes_by_mail(tx: sqlite3.Connection, me: Me, key: LogKey, held: Run) -> bool:
+    """Whether this device leaves a log's events in mailboxes: its own; a sibling's once that had a day for it (§6.4).
+
+    So an event costs one envelope, and not one of each device of mine.
+    """
+    if key.device == me.dsk:
+        return True
+    if all(device.dsk != key.device for device in me.device_list.devices):
+        return key.device in me.authors(tx)  # a device of mine that is revoked says nothing itself any more
+    said_ms = logbook.said_ms(tx, *key, held.end + 1)
+    return said_ms is not None and me.clock_ms() - said_ms > SIBLING_WAITS_MS
 
 
 def seal_items(
@@ -82,7 +122,7 @@ def seal_items(
 
 
 def post(
-    tx: sqlite3.Connection, me: Me, dsk: bytes, message: bytes, *, covers: tuple[bytes, int] | None = None
+    tx: sqlite3.Connection, me: Me, dsk: bytes, message: bytes, *, covers: tuple[bytes, bytes, int] | None = None
 ) -> str | None:
     """Put a sealed message on its way to a device's mailbox; the node to wake, None where no address is known."""
     addresses = people.addresses(tx, dsk)
@@ -99,10 +139,21 @@ def post(
     return address.node
 
 
-def have(tx: sqlite3.Connection, contact: people.ContactRow) -> Have:
-    """What I hold of the contact's logs, every device's."""
-    theirs = {device.dsk for device in people.devices(tx, contact.id)}
-    runs = logbook.runs_of(tx, contact.conv, theirs)
+def haves(tx: sqlite3.Connection, me: Me, contact: people.ContactRow) -> list[Have]:
+    """What I hold of the contact's logs, every device's; for a device of mine, of all there are."""
+    if contact.account != me.identity.account:
+        return [_have(tx, contact, people.authors(tx, contact.account))]
+    mine = me.authors(tx)
+    return [_have(tx, other, people.authors(tx, other.account) | mine) for other in people.contacts(tx)]
+
+
+def _have(tx: sqlite3.Connection, contact: people.ContactRow, authors: set[bytes]) -> Have:
+    runs = logbook.runs_of(tx, contact.conv, authors)
+    for device in authors:
+        # Beyond there its author compares nothing: what is told must be what it can check.
+        for log, end in logbook.closed_logs(tx, contact.conv, device).items():
+            if (device, log) in runs and runs[device, log].end >= end:
+                runs[device, log] = Run(end, logbook.id_at(tx, contact.conv, device, log, end) or b"")
     (lamport,) = tx.execute("SELECT lamport FROM contacts WHERE id = ?", (contact.id,)).fetchone()
     return Have(
         contact.conv,

@@ -15,7 +15,7 @@ from ..errors import StorageFailed
 from ..history.store import Store
 from . import outgoing
 from .me import Me
-from .sync import Progress
+from .sync import LogKey, Supply
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ STORAGE_RETRY_S = 1.0
 
 
 class Pump:
-    """One device's supply of my log: batch after batch for as long as it lacks something and a path takes it."""
+    """One device's supply of my logs: batch after batch for as long as it lacks something and a path takes it."""
 
     def __init__(
         self, dsk: bytes, store: Store, me: Me, *, line: Callable[[], Line | None], posted: Callable[[str], None]
@@ -39,7 +39,7 @@ class Pump:
         self._posted = posted
         self._wake = asyncio.Event()
         self._wake.set()
-        self._progress: Progress | None = None
+        self._supply: Supply | None = None
         self._have_awaited_until: float | None = None
         self._fresh_line = False
 
@@ -47,11 +47,11 @@ class Pump:
         """My log has grown, or a path, session or address is new."""
         self._wake.set()
 
-    def told(self, run: Run) -> None:
+    def told(self, key: LogKey, run: Run) -> None:
         """The device says what it holds."""
         self._have_awaited_until = None
-        if self._progress is not None:
-            self._progress.told(run, now=_now())
+        if self._supply is not None:
+            self._supply.told(key, run, now=_now())
         self.wake()
 
     def line_opened(self) -> None:
@@ -64,7 +64,7 @@ class Pump:
         """What was on its way by the link, or lapsed in a mailbox, is to be offered again."""
         self._have_awaited_until = None
         self._fresh_line = False
-        self._progress = None
+        self._supply = None
         self.wake()
 
     async def run(self) -> None:
@@ -79,14 +79,14 @@ class Pump:
                 while await self._send_next():
                     pass
             except (LinkClosed, BufferFull):
-                self._progress = None
+                self._supply = None
                 # The line's end is on its way to us; its news wakes us again.
             except StorageFailed as error:
                 logger.error("sealing waits: %s", error)
                 asyncio.get_running_loop().call_later(STORAGE_RETRY_S, self._wake.set)
 
     def _next_timer(self) -> float | None:
-        timers = [self._have_awaited_until, self._progress.next_timer() if self._progress else None]
+        timers = [self._have_awaited_until, self._supply.next_timer() if self._supply else None]
         return min((at for at in timers if at is not None), default=None)
 
     async def _send_next(self) -> bool:
@@ -98,23 +98,23 @@ class Pump:
         line = self._line()
         if line is not None:
             await line.room(LINE_ROOM_BYTES)
-        progress = self._progress
-        if progress is None:
-            progress = await self._store.write(lambda tx: outgoing.load_progress(tx, self._me, self.dsk))
-            self._progress = progress
-            if progress is None:
+        supply = self._supply
+        if supply is None:
+            supply = await self._store.write(lambda tx: outgoing.load_supply(tx, self._me, self.dsk))
+            self._supply = supply
+            if supply is None:
                 return False
         if line is not None and self._fresh_line:
             # What waits in a mailbox goes by the link too: the server may be down, and twice does no harm.
             self._fresh_line = False
-            progress.lost_path()
-        progress.poll(now=now)
+            supply.lost_path()
+        supply.poll(now=now)
         sealed = await self._store.write(
-            lambda tx: outgoing.seal_next(tx, self._me, self.dsk, progress, direct=line is not None)
+            lambda tx: outgoing.seal_next(tx, self._me, self.dsk, supply, direct=line is not None)
         )
         if sealed is None:
             return False
-        progress.send(sealed.last, now=_now(), again=line is not None)
+        supply.send(sealed.key, sealed.last, now=_now(), again=line is not None)
         if line is not None:
             line.send(sealed.message)
         elif sealed.node is not None:

@@ -108,8 +108,8 @@ def read_home(home: Path, authors: Mapping[bytes, str]) -> Iterator[Line]:
         with closing(sqlite3.connect(Path(folder) / "history.db")) as database:
             rows = database.execute(
                 """SELECT e.device, e.log, e.seq, e.body FROM events e JOIN runs r USING (conv, device, log)
-                   WHERE e.kind = 'text' AND NOT e.refused AND e.seq <= r.end
-                   ORDER BY e.lamport, e.device, e.log, e.seq"""
+                   WHERE e.kind = 'text' AND NOT e.refused AND NOT e.hidden AND e.seq <= r.end
+                   ORDER BY e.lamport, e.device, e.origin"""
             )
             for device, log, seq, body in rows:
                 text = msgspec.msgpack.decode(body[SALT_BYTES:], type=Text).text

@@ -14,14 +14,21 @@ from ..identity import is_node
 
 # One event, header and body. Bounds what a single line of chat can make every recipient store and index.
 EVENT_LIMIT_BYTES = 16 * 1024
+# What a copy's header may be longer: what it stands for, and a higher number.
+ANEW_BYTES = 64
 SALT_BYTES = 16
 NO_ID = bytes(32)
 # A lamport clock beyond this would let one forged event exhaust the range for everyone.
 LAMPORT_LIMIT = 2**48
 
+# Kinds that say something about an account; people see what comes of them, not them.
+FACTS = ("profile", "addresses", "devices", "topic", "closed")
+
 Hash = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 LogName = Annotated[bytes, msgspec.Meta(min_length=8, max_length=8)]
 Count = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+# log[8] ‖ seq u64 ‖ id[32]: where something was said first, and as what.
+Origin = Annotated[bytes, msgspec.Meta(min_length=48, max_length=48)]
 Kind = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
 
@@ -37,7 +44,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     at_ms: Count
     kind: Kind
     expires_ms: Count | None = None
-    was: Hash | None = None
+    was: Origin | None = None
     body_hash: Hash
 
 
@@ -78,6 +85,12 @@ class Devices(msgspec.Struct, frozen=True):
     device_list: Annotated[bytes, msgspec.Meta(max_length=1024)]
 
 
+class Closed(msgspec.Struct, frozen=True):
+    """Kind ``closed``: the author device's logs that forked, and up to where each is compared (§6.2)."""
+
+    logs: Annotated[tuple[tuple[LogName, Count], ...], msgspec.Meta(max_length=64)]
+
+
 class App(msgspec.Struct, frozen=True):
     """Kind ``app/…``: an embedder's own bytes."""
 
@@ -88,13 +101,14 @@ class Unknown(msgspec.Struct, frozen=True):
     """A kind this version does not know: kept, and shown as needing a newer one."""
 
 
-Content = Text | Profile | Addresses | Devices | App | Unknown
+Content = Text | Profile | Addresses | Devices | Closed | App | Unknown
 
-_KINDS: dict[str, msgspec.msgpack.Decoder[Text | Profile | Addresses | Devices]] = {
+_KINDS: dict[str, msgspec.msgpack.Decoder[Text | Profile | Addresses | Devices | Closed]] = {
     "text": msgspec.msgpack.Decoder(Text),
     "profile": msgspec.msgpack.Decoder(Profile),
     "addresses": msgspec.msgpack.Decoder(Addresses),
     "devices": msgspec.msgpack.Decoder(Devices),
+    "closed": msgspec.msgpack.Decoder(Closed),
 }
 _encoder = msgspec.msgpack.Encoder()
 _header_decoder = msgspec.msgpack.Decoder(Header)
@@ -115,8 +129,13 @@ class Event:
 
     @property
     def origin(self) -> bytes:
-        """The first id of what it says: its own, or that of the event it stands for after a fork (§6.2)."""
-        return self.header.was or self.id
+        """Where what it says was said first, and as what: here, or before a fork (§6.2). 48 bytes: log, number, id."""
+        return self.header.was or self.header.log + self.header.seq.to_bytes(8, "big") + self.id
+
+    @property
+    def first_id(self) -> bytes:
+        """Its id, or that of the event it stands for after a fork: what it is known by."""
+        return self.origin[-32:]
 
     @classmethod
     def parse(cls, header_bytes: bytes, body: bytes | None) -> Event:
@@ -155,7 +174,7 @@ def digest(data: bytes) -> bytes:
     return blake2b(data, digest_size=32).digest()
 
 
-def kind_of(content: Text | Profile | Addresses | Devices) -> str:
+def kind_of(content: Text | Profile | Addresses | Devices | Closed) -> str:
     """The kind a content of ours is sent under."""
     return type(content).__name__.lower()
 
@@ -168,8 +187,9 @@ def body_of(content: Content, salt: bytes) -> bytes:
 
 
 def make(header: Header, body: bytes) -> Event:
-    """A new event of ours; `TooLong` past 16 KiB."""
+    """A new event of ours; `TooLong` past 16 KiB, less what saying it anew after a fork would add."""
     header_bytes = _encoder.encode(header)
-    if (size := len(header_bytes) + len(body)) > EVENT_LIMIT_BYTES:
-        raise TooLong(size, EVENT_LIMIT_BYTES)
+    limit_bytes = EVENT_LIMIT_BYTES - (ANEW_BYTES if header.was is None else 0)
+    if (size := len(header_bytes) + len(body)) > limit_bytes:
+        raise TooLong(size, limit_bytes)
     return Event(header, header_bytes, body)

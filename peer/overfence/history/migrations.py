@@ -147,13 +147,21 @@ UPDATE prekeys SET used_s = replaced_s;
 ALTER TABLE mailboxes ADD COLUMN until_log BLOB;
 ALTER TABLE mailboxes ADD COLUMN until_seq INTEGER;
 
--- An event's first id: its own, or that of the event it stands for after a fork. Of several with one, one is shown.
+-- Where what an event says was said first, as log, number and id; of several with one origin, one is shown.
 ALTER TABLE events ADD COLUMN origin BLOB NOT NULL DEFAULT x'';
+ALTER TABLE events ADD COLUMN is_copy INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE events ADD COLUMN hidden INTEGER NOT NULL DEFAULT 0;
-UPDATE events SET origin = id;
+UPDATE events SET origin = origin(log, seq, id);
 DROP INDEX events_in_order;
 CREATE INDEX events_in_order ON events (conv, lamport, device, origin);
-CREATE INDEX copies ON events (conv) WHERE origin != id;
+CREATE INDEX copies ON events (conv) WHERE is_copy;
+
+-- Whose log it is that an envelope carries.
+ALTER TABLE puts ADD COLUMN author BLOB;
+UPDATE puts SET author = (
+    SELECT r.device FROM devices d JOIN contacts c ON c.id = d.contact JOIN runs r ON r.conv = c.conv AND r.log = c.log
+    WHERE d.dsk = puts.dsk
+) WHERE log IS NOT NULL;
 
 -- Logs of my account that forked: up to `end` they are sent and compared, nothing above.
 CREATE TABLE closed_logs (
@@ -171,6 +179,7 @@ CREATE TABLE key_changes (
 @migrations()
 def third(db: Database) -> None:
     """Trust, several devices, sessions begun anew, and logs that forked."""
+    db.conn.create_function("origin", 3, lambda log, seq, id: log + seq.to_bytes(8, "big") + id)
     for statement in _THIRD.split(";\n"):
         if statement.strip():
             db.conn.execute(statement)

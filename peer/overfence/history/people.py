@@ -89,6 +89,12 @@ def set_contact(tx: sqlite3.Connection, number: int, **columns: object) -> None:
     tx.execute(f"UPDATE contacts SET {names} WHERE id = ?", (*columns.values(), number))  # noqa: S608 (our own names)
 
 
+def repairs(tx: sqlite3.Connection, number: int) -> tuple[int, int]:
+    """How many forks of my log with a contact were repaired, and since when."""
+    row = tx.execute("SELECT repairs, repaired_s FROM contacts WHERE id = ?", (number,)).fetchone()
+    return int(row[0]), int(row[1])
+
+
 def add_topic(tx: sqlite3.Connection, number: int, secret: bytes) -> None:
     """Remember a pair's topic secret; the two newest are kept, for two may have met from both sides at once."""
     topics: bytes = tx.execute("SELECT topics FROM contacts WHERE id = ?", (number,)).fetchone()[0]
@@ -165,8 +171,20 @@ def addresses(tx: sqlite3.Connection, dsk: bytes) -> list[Address]:
     return [Address(*row) for row in rows]
 
 
+def contact_by_conv(tx: sqlite3.Connection, conv: bytes) -> ContactRow | None:
+    """The contact with whom that conversation is."""
+    row = tx.execute(f"{_CONTACT} WHERE conv = ?", (conv,)).fetchone()
+    return _contact(row) if row else None
+
+
+def authors(tx: sqlite3.Connection, account: bytes) -> set[bytes]:
+    """Every device known of an account, those revoked included: what they said stays said."""
+    rows = tx.execute("SELECT dsk FROM devices d JOIN contacts c ON c.id = d.contact WHERE c.account = ?", (account,))
+    return {dsk for (dsk,) in rows}
+
+
 def told(tx: sqlite3.Connection, dsk: bytes, device: bytes, log: bytes) -> Run:
-    """What a contact's device has confirmed to hold of a log of mine."""
+    """What a device has confirmed to hold of a log."""
     row = tx.execute(
         "SELECT end, tip FROM told WHERE dsk = ? AND device = ? AND log = ?", (dsk, device, log)
     ).fetchone()
@@ -188,14 +206,33 @@ def set_told(tx: sqlite3.Connection, dsk: bytes, device: bytes, log: bytes, run:
     )
 
 
-def delivered_upto(tx: sqlite3.Connection, number: int) -> int:
-    """Up to where my log is held by at least one of the contact's devices."""
-    (upto,) = tx.execute(
-        """SELECT coalesce(max(t.most), 0) FROM told t JOIN devices d USING (dsk) JOIN contacts c ON c.id = d.contact
-           WHERE c.id = ? AND t.log = c.log""",
+def lower_told(tx: sqlite3.Connection, device: bytes, log: bytes, end: int, tip: bytes) -> None:
+    """The log forked beyond ``end``: nobody is taken to hold more of it. What was delivered stays so."""
+    tx.execute(
+        "UPDATE told SET end = ?, tip = ? WHERE device = ? AND log = ? AND end > ?", (end, tip, device, log, end)
+    )
+
+
+def told_of(tx: sqlite3.Connection, dsk: bytes) -> dict[tuple[bytes, bytes], Run]:
+    """What a device has confirmed to hold, by author and log."""
+    rows = tx.execute("SELECT device, log, end, tip FROM told WHERE dsk = ?", (dsk,))
+    return {(device, log): Run(end, tip) for device, log, end, tip in rows}
+
+
+def ticked(tx: sqlite3.Connection, number: int) -> dict[tuple[bytes, bytes], int]:
+    """Up to where each log, by author and name, is or was held by at least one of the contact's devices."""
+    rows = tx.execute(
+        """SELECT t.device, t.log, max(t.most) FROM told t JOIN devices d USING (dsk)
+           WHERE d.contact = ? GROUP BY t.device, t.log""",
         (number,),
-    ).fetchone()
-    return int(upto)
+    )
+    return {(device, log): most for device, log, most in rows}
+
+
+def delivered_upto(tx: sqlite3.Connection, number: int) -> int:
+    """Up to where the log that is written now is held by at least one of the contact's devices."""
+    log = contact(tx, number).log
+    return max((most for (_, name), most in ticked(tx, number).items() if name == log), default=0)
 
 
 def setting(tx: sqlite3.Connection, key: str) -> str | bytes | None:

@@ -164,14 +164,15 @@ def add_put(
     node: str,
     mailbox: bytes,
     envelope: bytes,
-    covers: tuple[bytes, int] | None,
+    covers: tuple[bytes, bytes, int] | None,
 ) -> None:
-    """An envelope to leave at a node; ``covers`` names the log and number whose confirmation ends its life."""
+    """An envelope to leave at a node; ``covers``: author, log and number whose confirmation ends its life."""
     (made,) = tx.execute("SELECT coalesce(max(made), 0) + 1 FROM puts").fetchone()
-    log, last = covers or (None, None)
+    author, log, last = covers or (None, None, None)
     tx.execute(
-        "INSERT INTO puts (id, dsk, node, mailbox, envelope, log, last, made) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (put_id, dsk, node, mailbox, envelope, log, last, made),
+        """INSERT INTO puts (id, dsk, node, mailbox, envelope, author, log, last, made)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        (put_id, dsk, node, mailbox, envelope, author, log, last, made),
     )
 
 
@@ -230,6 +231,11 @@ def forget_covered_puts(tx: sqlite3.Connection, dsk: bytes, log: bytes, end: int
     tx.execute("DELETE FROM puts WHERE dsk = ? AND log = ? AND last <= ?", (dsk, log, end))
 
 
-def on_the_way(tx: sqlite3.Connection, dsk: bytes, log: bytes) -> list[int]:
-    """The last number of a log in each envelope that is on its way to a device."""
-    return [last for (last,) in tx.execute("SELECT last FROM puts WHERE dsk = ? AND log = ?", (dsk, log))]
+def forget_puts_above(tx: sqlite3.Connection, author: bytes, log: bytes, end: int) -> None:
+    """The log forked: what is on its way of it beyond ``end`` goes to nobody any more."""
+    tx.execute("DELETE FROM puts WHERE author = ? AND log = ? AND last > ?", (author, log, end))
+
+
+def on_the_way(tx: sqlite3.Connection, dsk: bytes) -> list[tuple[bytes, bytes, int]]:
+    """What each envelope on its way to a device carries: author, log and its last number."""
+    return tx.execute("SELECT author, log, last FROM puts WHERE dsk = ? AND log IS NOT NULL", (dsk,)).fetchall()

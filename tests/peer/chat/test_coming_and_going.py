@@ -191,7 +191,7 @@ async def test_a_closed_chat_says_so_and_its_feeds_end(open_chat: Open) -> None:
         message = await talk.send("last words")
         await message.delivered()
     assert [one async for one in feed] == []
-    assert Delivered(of_bob, message.seq) in [one async for one in happenings]
+    assert Delivered(of_bob, message.seq, message.log) in [one async for one in happenings]
     for call in (
         talk.send("too late"),
         talk.history(),

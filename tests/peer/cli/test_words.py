@@ -15,6 +15,7 @@ from overfence.cli.screen import Part, Tone
 from overfence.cli.ticks import REMEMBERED, Said, Ticks
 from overfence.cli.wrapping import INDENT, hanging
 
+LOG = b"the log."
 NOON = datetime(2026, 3, 4, 12, 34, tzinfo=UTC)
 
 
@@ -120,7 +121,7 @@ def test_a_name_that_means_nobody_or_several_is_no_guess(typed: str, said: str) 
 
 
 def said(number: int) -> Said:
-    return Said(number, NOON, f"text {number}")
+    return Said(LOG, number, NOON, f"text {number}")
 
 
 def test_a_burst_of_ticks_is_told_as_one() -> None:
@@ -128,21 +129,21 @@ def test_a_burst_of_ticks_is_told_as_one() -> None:
     for number in (1, 2, 3):
         ticks.say(said(number), told=False)
     assert ticks.waiting == 3
-    ticks.delivered(1)
-    ticks.delivered(2)
+    ticks.delivered(LOG, 1)
+    ticks.delivered(LOG, 2)
     assert ticks.tell() == (said(2), 2)
     assert ticks.tell() is None
-    ticks.delivered(1)
+    ticks.delivered(LOG, 1)
     assert ticks.waiting == 1 and ticks.tell() is None
 
 
 def test_a_tick_that_was_faster_than_its_line_is_not_lost() -> None:
     ticks = Ticks()
-    ticks.delivered(5)
+    ticks.delivered(LOG, 5)
     ticks.say(said(5), told=False)
     assert ticks.tell() == (said(5), 1)
     ticks.say(said(6), told=True)
-    ticks.delivered(6)
+    ticks.delivered(LOG, 6)
     assert ticks.tell() is None
 
 
@@ -155,7 +156,7 @@ def test_every_message_gets_its_second_tick_once_and_only_when_covered(steps: li
             ticks.say(said(sent), told=False)
         elif step == "deliver":
             upto = max(upto, data.draw(st.integers(0, sent)))
-            ticks.delivered(upto)
+            ticks.delivered(LOG, upto)
         elif news_of := ticks.tell():
             told += news_of[1]
             assert news_of[0].seq <= upto

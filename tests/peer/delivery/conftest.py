@@ -13,7 +13,7 @@ from overfence.delivery import incoming, meeting, outgoing
 from overfence.delivery.me import Me
 from overfence.delivery.outcome import Outcome
 from overfence.delivery.payload import AnyItem
-from overfence.delivery.sync import Progress
+from overfence.delivery.sync import Supply
 from overfence.history import logbook, people, postbox
 from overfence.history.event import Event, Text
 from overfence.history.migrations import migrations
@@ -83,9 +83,10 @@ class Home:
         self.tx = sqlite3.connect(":memory:", isolation_level=None)
         migrations.apply(Database(self.tx, execute_plugins=False))
         self.links: dict[bytes, list[bytes]] = {}  # device → messages on their way to it by link
-        self.progress: dict[bytes, Progress] = {}
+        self.progress: dict[bytes, Supply] = {}
         self.shown: list[tuple[int, Event]] = []
         self.dropped: list[str] = []
+        self.notices: list[str] = []
         self.crash_in = 0  # transactions until one is rolled back at its end; 0: never
         self.ticked = 0
 
@@ -166,14 +167,14 @@ class Home:
                 pass
 
     def seal_one(self, dsk: bytes) -> bool:
-        progress = self.progress.get(dsk) or self.do(lambda tx: outgoing.load_progress(tx, self.me, dsk))
+        progress = self.progress.get(dsk) or self.do(lambda tx: outgoing.load_supply(tx, self.me, dsk))
         assert progress is not None
         self.progress[dsk] = progress
         direct = dsk in self.links
         sealed = self.do(lambda tx: outgoing.seal_next(tx, self.me, dsk, progress, direct=direct))
         if sealed is None:
             return False
-        progress.send(sealed.last, now=self.node.clock.now_s, again=direct)
+        progress.send(sealed.key, sealed.last, now=self.node.clock.now_s, again=direct)
         if direct:
             self.links[dsk].append(sealed.message)
         return True
@@ -248,11 +249,12 @@ class Home:
 
     def _act(self, outcome: Outcome) -> Outcome:
         self.dropped += [f"{type(refused.error).__name__}: {refused.error}" for refused in outcome.dropped]
+        self.notices += outcome.notices
         self.shown += [(contact, entry.event) for contact, entry in outcome.ordered]
-        for dsk, run in outcome.told:
+        for dsk, key, run in outcome.told:
             self.ticked = max(self.ticked, run.end)
             if dsk in self.progress:
-                self.progress[dsk].told(run, now=self.node.clock.now_s)
+                self.progress[dsk].told(key, run, now=self.node.clock.now_s)
         for dsk in outcome.lowered:
             self.progress.pop(dsk, None)
         for dsk, message in outcome.to_link:
@@ -302,6 +304,16 @@ class Home:
         page = logbook.page(self.tx, self.contact(other).conv, 10_000, None)
         return [content.text for entry in page if isinstance(content := entry.event.content(), Text)]
 
+    @property
+    def shown_ids(self) -> list[bytes]:
+        """What was told as new, in the order it was."""
+        return [event.id for _, event in self.shown]
+
+    def unticked(self, other: Home) -> int:
+        """How many things said here no device of the other's has confirmed."""
+        row = self.contact(other)
+        return logbook.unticked(self.tx, row.conv, {self.me.dsk}, people.ticked(self.tx, row.id))
+
     def fingerprint(self) -> bytes:
         """Changes when anything in the database does."""
         # Not `iterdump`: it would also make the words table's shadow tables part of the promise.
@@ -336,6 +348,12 @@ class World:
         """Ada invites Bob, he accepts, both have heard of it."""
         self.bob.accept(self.ada.invite())
         self.settle(rounds=4)
+
+    def check_shown_once(self) -> None:
+        """Nothing was told as new twice, under whatever id."""
+        for home in self.homes:
+            first = [event.first_id for _, event in home.shown]
+            assert len(set(first)) == len(first), f"shown twice to {home.name}"
 
     def check(self, *pair: Home) -> None:
         """Both hold the same logs, each event once, and only what is held was ticked."""

@@ -7,6 +7,7 @@ import os
 import msgspec
 import pytest
 from overfence.delivery.payload import AnyItem, Batch, Have, HeldRun, Introduction, Refusal, Reset, Ring, encode_payload
+from overfence.delivery.sync import LogKey
 from overfence.history import people, postbox
 from overfence.history.event import LAMPORT_LIMIT, Event, Header, Text, digest
 from overfence.history.log import extend
@@ -107,9 +108,12 @@ def test_a_tick_covers_only_what_was_written_and_is_held(world: World) -> None:
 
     def claim(end: int, tip: bytes, *, device: bytes | None = None, conv: bytes = conv, log: bytes = log) -> None:
         held = HeldRun(device or ada.me.dsk, log, end, tip)
+        ticked, copy = people.ticked(ada.tx, ada.contact(bob).id), ada.tx.serialize()
         outcome = ada.take_message(bob.me.dsk, bob.seal(ada, Have(conv, (held,))))
         assert outcome.told == []
-        assert told(ada, bob) == before
+        assert told(ada, bob).end <= before.end
+        assert people.ticked(ada.tx, ada.contact(bob).id) == ticked
+        ada.tx.deserialize(copy)  # whoever lies so makes Ada say it all anew; here each lie is the first
 
     claim(9, os.urandom(32))  # beyond what was written
     claim(2**53 - 1, ids[-1])
@@ -123,7 +127,7 @@ def test_a_tick_covers_only_what_was_written_and_is_held(world: World) -> None:
     assert ada.take_message(bob.me.dsk, bob.seal(ada, Have(conv, (contradicting,)))).told == []
     honest = HeldRun(ada.me.dsk, log, 5, ids[4])
     outcome = ada.take_message(bob.me.dsk, bob.seal(ada, Have(conv, (honest,))))
-    assert outcome.told == [(bob.me.dsk, Run(5, ids[4]))]
+    assert outcome.told == [(bob.me.dsk, LogKey(conv, ada.me.dsk, log), Run(5, ids[4]))]
     assert people.delivered_upto(ada.tx, ada.contact(bob).id) == 5
     older = HeldRun(ada.me.dsk, log, 2, ids[1])
     ada.take_message(bob.me.dsk, bob.seal(ada, Have(conv, (older,))))

@@ -487,7 +487,7 @@ def test_a_contact_with_endless_logs_is_bounded_and_still_answered(world: World)
             salt=bytes(16),
         )
         ada.take_message(bob.me.dsk, bob.seal(ada, Batch(((event.header_bytes, event.body),))))
-    told = outgoing.have(ada.tx, ada.contact(bob))
+    [told] = outgoing.haves(ada.tx, ada.me, ada.contact(bob))
     assert len(told.runs) == LOGS_LIMIT - 1, "one of the logs is her own"
 
 

@@ -67,7 +67,7 @@ def whole_page(tx: sqlite3.Connection, page_size: int = 7) -> list[logbook.Entry
     """The timeline, read page by page from its end as a person scrolls up."""
     found: list[logbook.Entry] = []
     while True:
-        before = found[0].event.id if found else None
+        before = found[0].place if found else None
         page = logbook.page(tx, CONV, page_size, before)
         if not page:
             return found
