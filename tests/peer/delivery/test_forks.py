@@ -7,7 +7,7 @@ import sqlite3
 
 import pytest
 from overfence.delivery import outgoing
-from overfence.delivery.payload import Fork, Have, HeldRun
+from overfence.delivery.payload import Batch, Fork, Have, HeldRun
 from overfence.delivery.repair import REPAIRS_LIMIT
 from overfence.history import logbook, people
 from overfence.history.event import Text
@@ -145,6 +145,69 @@ def test_a_log_that_is_gone_whole_is_told_too(world: World) -> None:
     assert ada.unticked(bob) == 0
     assert sorted(heard(bob, ada)) == ["Ada 1", "Ada 2", "Ada 3", "Ada 4"]
     assert own(ada, bob) == ["Ada 3", "Ada 4"]
+    world.check_shown_once()
+
+
+def test_what_the_other_holds_already_is_not_shown_again(world: World) -> None:
+    """It arrived, and the word of that was lost with the disk: it is said anew beside what is new."""
+    ada, bob = world.ada, world.bob
+    say(ada, bob, "Ada 1")
+    copy = ada.tx.serialize()
+    say(ada, bob, "Ada 2")
+    world.settle()
+    set_back(ada, copy)
+    say(ada, bob, "Ada 3")
+    world.settle()
+    assert sorted(heard(bob, ada)) == ["Ada 1", "Ada 2", "Ada 3"]
+    assert ada.unticked(bob) == 0
+    world.check_shown_once()
+
+
+def test_a_fork_names_the_number_and_what_is_held_there(world: World) -> None:
+    ada, bob = world.ada, world.bob
+    copy = ada.tx.serialize()
+    say(ada, bob, "Ada 1")
+    world.settle()
+    held, number = bob.log(ada, ada), len(bob.log(ada, ada))
+    set_back(ada, copy)
+    say(ada, bob, "Ada 2")
+    row = ada.contact(bob)
+    rewritten = logbook.events_from(ada.tx, row.conv, ada.me.dsk, row.log, number, number, 10_000)
+    batch = Batch(tuple((header, body) for _, header, body in rewritten))
+    outcome = bob.take_message(ada.me.dsk, ada.seal(bob, batch))
+    fork = Fork(row.conv, ada.me.dsk, row.log, number, held[-1])
+    assert outcome.forks(ada.me.dsk) == [fork]
+    # That alone is enough.
+    ada.take_message(bob.me.dsk, bob.seal(ada, fork))
+    assert ada.contact(bob).log != row.log
+
+
+def test_of_a_closed_log_no_more_is_told_than_is_compared(world: World) -> None:
+    ada, bob = world.ada, world.bob
+    copy, log = ada.tx.serialize(), ada.contact(bob).log
+    say(ada, bob, "Ada 1", "Ada 2")
+    world.settle()
+    set_back(ada, copy)
+    say(ada, bob, "Ada 3")
+    world.settle()
+    end = logbook.closed_at(ada.tx, ada.contact(bob).conv, ada.me.dsk, log)
+    assert end is not None
+    [have] = outgoing.haves(bob.tx, bob.me, bob.contact(ada))
+    [told] = [run for run in have.runs if run.log == log]
+    assert (told.end, told.tip) == (end, logbook.id_at(ada.tx, ada.contact(bob).conv, ada.me.dsk, log, end))
+
+
+def test_who_takes_a_confirmation_back_takes_no_tick_back(world: World) -> None:
+    ada, bob = world.ada, world.bob
+    say(ada, bob, "Ada 1", "Ada 2")
+    world.settle()
+    assert ada.unticked(bob) == 0
+    row = ada.contact(bob)
+    ada.take_message(bob.me.dsk, bob.seal(ada, Fork(row.conv, ada.me.dsk, row.log, 2, os.urandom(32))))
+    assert ada.contact(bob).log != row.log
+    assert ada.unticked(bob) == 0
+    world.settle()
+    assert heard(bob, ada) == ["Ada 1", "Ada 2"]
     world.check_shown_once()
 
 
