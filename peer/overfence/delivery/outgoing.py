@@ -149,11 +149,10 @@ def haves(tx: sqlite3.Connection, me: Me, contact: people.ContactRow) -> list[Ha
 
 def _have(tx: sqlite3.Connection, contact: people.ContactRow, authors: set[bytes]) -> Have:
     runs = logbook.runs_of(tx, contact.conv, authors)
-    for device in authors:
+    for device, log, end in logbook.all_closed_logs(tx, contact.conv):
         # Beyond there its author compares nothing: what is told must be what it can check.
-        for log, end in logbook.closed_logs(tx, contact.conv, device).items():
-            if (device, log) in runs and runs[device, log].end >= end:
-                runs[device, log] = Run(end, logbook.id_at(tx, contact.conv, device, log, end) or b"")
+        if (device, log) in runs and runs[device, log].end >= end:
+            runs[device, log] = Run(end, logbook.id_at(tx, contact.conv, device, log, end) or b"")
     (lamport,) = tx.execute("SELECT lamport FROM contacts WHERE id = ?", (contact.id,)).fetchone()
     return Have(
         contact.conv,

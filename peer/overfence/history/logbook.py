@@ -91,6 +91,11 @@ def closed_logs(tx: sqlite3.Connection, conv: bytes, device: bytes) -> dict[byte
     return dict(rows.fetchall())
 
 
+def all_closed_logs(tx: sqlite3.Connection, conv: bytes) -> list[tuple[bytes, bytes, int]]:
+    """The logs of a conversation that forked: author, name, and up to where it is compared."""
+    return tx.execute("SELECT device, log, end FROM closed_logs WHERE conv = ?", (conv,)).fetchall()
+
+
 def set_closed_logs(tx: sqlite3.Connection, conv: bytes, device: bytes, logs: Mapping[bytes, int]) -> None:
     """From here on nothing of these logs above its number is sent or compared; others of the device's are whole."""
     tx.execute("DELETE FROM closed_logs WHERE conv = ? AND device = ?", (conv, device))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from overfence.delivery.sync import AHEAD_LIMIT_MESSAGES, OFFER_AGAIN_S, Progress
+from overfence.delivery.sync import AHEAD_LIMIT_MESSAGES, OFFER_AGAIN_S, LogKey, Progress, Supply
 from overfence_reliability import Run, ranges
 
 
@@ -238,3 +238,39 @@ def test_only_the_gap_is_sent() -> None:
     world.open_link()
     world.pump()
     assert world.link == [Sent(4711, 4711)]
+
+
+KEYS = [LogKey(bytes(32), bytes(32), bytes(7) + bytes((name,))) for name in range(3)]
+
+
+@given(
+    st.lists(st.integers(0, 900), min_size=3, max_size=3),
+    st.lists(st.tuples(st.sampled_from(["send", "send", "tell", "lose"]), st.integers(0, 2), st.integers(1, 900))),
+)
+def test_several_logs_share_the_room_and_each_is_sent_in_its_order(
+    ends: list[int], moves: list[tuple[str, int, int]]
+) -> None:
+    supply, logs = Supply({}), list(zip(KEYS, ends, strict=True))
+    next_of, under_way = dict.fromkeys(KEYS, 1), dict.fromkeys(KEYS, 0)
+    for move, which, size in moves:
+        key, end = logs[which]
+        if move == "send" and (lacking := supply.lacks(logs)) is not None:
+            lacked, first, last = lacking
+            assert first == next_of[lacked], "the next of its log"
+            assert all(next_of[earlier] > its_end for earlier, its_end in logs[: KEYS.index(lacked)]), "log by log"
+            for number in range(first, min(last, first + size) + 1):
+                if sum(under_way.values()) < AHEAD_LIMIT_MESSAGES:
+                    supply.send(lacked, number, now=0.0, again=False)
+                    next_of[lacked], under_way[lacked] = number + 1, under_way[lacked] + 1
+        elif move == "tell":
+            told = min(size, next_of[key] - 1, end)
+            if told > supply.held(key).end:
+                supply.told(key, Run(told, bytes(32)), now=0.0)
+                under_way[key] = next_of[key] - 1 - told
+        elif move == "lose":
+            supply.lost_path()
+            for other in KEYS:
+                next_of[other], under_way[other] = supply.held(other).end + 1, 0
+        assert sum(under_way.values()) <= AHEAD_LIMIT_MESSAGES
+        if sum(under_way.values()) >= AHEAD_LIMIT_MESSAGES:
+            assert supply.lacks(logs) is None, "whichever log they are of"
