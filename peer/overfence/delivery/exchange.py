@@ -19,16 +19,16 @@ from ..connect.errors import LinkClosed
 from ..connect.line import BufferFull
 from ..connect.nodes import BadNode, NodeClient
 from ..connect.webrtc import LinkConfig
-from ..errors import StorageFailed
+from ..errors import OverfenceError, StorageFailed
 from ..history import logbook, people
 from ..history.people import ContactRow, ContactState
 from ..history.store import Store
-from . import incoming, places
+from . import incoming, places, prekeys
 from .arrivals import Arrivals
 from .direct import Circumstances, Direct
 from .me import Me
 from .news import Happening, Heard, KeyClaimed, NodeMoved, Published, Told, Trouble
-from .outcome import Outcome
+from .outcome import Outcome, Refused
 from .pace import Pace
 from .payload import Ring, Sdp
 from .places import Place
@@ -189,6 +189,10 @@ class Exchange:
 
     async def _follow_the_date(self) -> None:
         while True:
+            # A failing disk is told where something was to be kept.
+            with suppress(StorageFailed):
+                for url in await self._store.write(lambda tx: prekeys.tend(tx, self._me)):
+                    self._reach.wake(url)
             await asyncio.sleep(DATE_CHECK_S)
             if self._presence.is_stale:
                 for row in self._contacts.values():
@@ -262,6 +266,12 @@ class Exchange:
                 f"the mailbox of {name or 'a contact'} is full: what you write waits here until they are back"
             )
 
+    def refused(self, error: OverfenceError, contact: int | None) -> None:
+        kind = type(error).__name__
+        logger.info("refused: %s: %s", kind, error)
+        if self._me.wary.is_news(contact, kind, now_s=self._me.now_s):
+            self._publish(Refused(error, contact))
+
     def published(self, mailbox: bytes) -> None:
         self._publish(Published(mailbox))
 
@@ -330,10 +340,7 @@ class Exchange:
 
     async def _act(self, outcome: Outcome) -> None:
         for refused in outcome.dropped:
-            kind = type(refused.error).__name__
-            logger.info("dropped: %s: %s", kind, refused.error)
-            if self._me.wary.is_news(refused.contact, kind, now_s=self._me.now_s):
-                self._publish(refused)
+            self.refused(refused.error, refused.contact)
         for text in outcome.notices:
             self._publish(Trouble(text))
         for number in outcome.key_changes:
@@ -359,6 +366,8 @@ class Exchange:
         for dsk, key, run in outcome.told:
             if dsk not in known:
                 self._told(dsk, key, run)
+        for dsk in outcome.revoked & self._devices.keys():
+            self._spawn(self._devices[dsk].direct.drop())
         for dsk in outcome.lowered & self._devices.keys():
             self._devices[dsk].pump.lost()
         by_contact: dict[int, list[logbook.Entry]] = {}

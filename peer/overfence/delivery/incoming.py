@@ -7,23 +7,27 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import assert_never
 
-from ..errors import BadPayload, UnknownDevice
+from ..errors import BadPayload, DeviceListConflict, RevokedDevice, StaleDeviceList, UnknownDevice
 from ..history import people, postbox
 from ..history.people import ContactState
-from ..identity import BadDeviceList, Device, DeviceList, verify
+from ..identity import KEY_BYTES, BadDeviceList, Device, DeviceList, verify
 from ..sealing import (
     BadEnvelope,
     BadState,
     Duplicate,
     Forged,
+    MalformedMessage,
     Opened,
     Pre,
     PrekeySecret,
     SealingError,
     Sessions,
+    UnknownPrekey,
+    UnknownSession,
     open_envelope,
+    session_of,
 )
-from . import learning
+from . import learning, listing, planning, prekeys, rekeying
 from .me import Me
 from .outcome import Outcome
 from .outgoing import haves, post, seal_items
@@ -77,9 +81,9 @@ def take_envelope(tx: sqlite3.Connection, me: Me, box: postbox.Mailbox, envelope
         return
     device = people.device_by_hint(tx, box.contact, hint)
     if device is None:
-        outcome.drop(UnknownDevice("an envelope from a device that is none of the contact's"), box.contact)
-        return
-    take_message(tx, me, device.dsk, message, outcome)
+        take_newcomer(tx, me, people.contact(tx, box.contact), message, outcome)
+    else:
+        take_message(tx, me, device.dsk, message, outcome)
 
 
 def take_message(
@@ -93,6 +97,9 @@ def take_message(
     if device is None:
         return False
     contact = people.contact(tx, device.contact)
+    if device.revoked_s:
+        outcome.drop(RevokedDevice("a message from a device that its account took off its list"), contact.id)
+        return False
     sessions = Sessions.decode(device.sessions)
     opened = open_sealed(
         tx,
@@ -105,9 +112,14 @@ def take_message(
         source=source or dsk,
         contact=contact.id,
     )
-    if opened is None:
+    if isinstance(opened, SealingError):
+        if source is None:
+            # What a stranger brings, by an invite's link, may not make us begin anew with anybody.
+            _answer_unread(tx, me, device, message, opened, outcome)
         return False
     people.set_sessions(tx, dsk, sessions.encode(), device.introduced)
+    if opened.new_session or opened.answered:
+        planning.succeeded(tx, dsk)
     try:
         items = decode_payload(opened.payload)
         if opened.new_session:
@@ -127,6 +139,53 @@ def take_message(
     return True
 
 
+def take_newcomer(tx: sqlite3.Connection, me: Me, contact: people.ContactRow, message: bytes, outcome: Outcome) -> None:
+    """A message in a contact's mailbox from a device not known here: one newly listed shows that it is theirs (§1)."""
+    try:
+        pre = Pre.peek(message)
+    except MalformedMessage as error:
+        outcome.drop(error, contact.id)
+        return
+    if pre is None or pre.account != contact.account or contact.state is not ContactState.ACCEPTED:
+        outcome.drop(UnknownDevice("a message from a device that is none of the contact's"), contact.id)
+        return
+    device, sessions = Device(pre.dsk, pre.dik), Sessions()
+    opened = open_sealed(
+        tx, me, sessions, contact.account, device, message, outcome, source=contact.account, contact=contact.id
+    )
+    if isinstance(opened, SealingError):
+        if isinstance(opened, UnknownPrekey):
+            prekeys.unknown(tx, me, contact.id, outcome)
+        return
+    try:
+        items = decode_payload(opened.payload)
+        introduction = check_introduction(contact.account, device, items)
+        listed = DeviceList.parse(introduction.device_list)
+        listing.welcome(tx, me, contact, device, sessions, opened, listed, outcome)
+    except (BadPayload, BadDeviceList, UnknownDevice, StaleDeviceList, DeviceListConflict) as error:
+        outcome.drop(error, contact.id)
+        return
+    if sessions.topic_secret is not None:
+        people.add_topic(tx, contact.id, sessions.topic_secret)
+    take_items(tx, me, contact, device.dsk, items, outcome, epoch=opened.epoch)
+
+
+def _answer_unread(
+    tx: sqlite3.Connection, me: Me, device: people.DeviceRow, message: bytes, error: SealingError, outcome: Outcome
+) -> None:
+    """What cannot be read is answered with a new session that names the old one (§3)."""
+    match error:
+        case UnknownSession(sid=sid):
+            planning.unread(tx, me, device, sid, outcome)
+        case UnknownPrekey():
+            prekeys.unknown(tx, me, device.contact, outcome)
+            planning.unread(tx, me, device, session_of(message), outcome)
+        case Forged():
+            planning.unread(tx, me, device, session_of(message), outcome)
+        case _:
+            pass
+
+
 def open_sealed(
     tx: sqlite3.Connection,
     me: Me,
@@ -138,8 +197,8 @@ def open_sealed(
     *,
     source: bytes,
     contact: int | None = None,
-) -> Opened | None:
-    """What is inside; None, with the reason noted, for what is not to be read. ``source`` is blamed for forgeries."""
+) -> Opened | SealingError:
+    """What is inside, or why it was not read, which is noted. ``source`` is blamed for forgeries."""
     try:
         opened = sessions.open(
             message,
@@ -151,16 +210,16 @@ def open_sealed(
             random=me.random,
             jump_limit=me.wary.jump_limit(source, now_s=me.now_s),
         )
-    except Duplicate:
+    except Duplicate as error:
         outcome.duplicates.add(peer.dsk)
-        return None
+        return error
     except SealingError as error:
         if isinstance(error, Forged):
             me.wary.forged(source, now_s=me.now_s)
         outcome.drop(error, contact)
-        return None
+        return error
     if opened.new_session and (pre := Pre.peek(message)) is not None:
-        postbox.replace_prekey(tx, pre.prekey_id, me.now_s)
+        postbox.prekey_used(tx, pre.prekey_id, me.now_s)
         outcome.nodes.update(box.node for box in postbox.mailboxes(tx) if not box.card_set)
     return opened
 
@@ -200,7 +259,7 @@ def take_items(
     for item in items:
         match item:
             case Introduction():
-                _take_introduction(tx, contact, dsk, item, outcome)
+                _take_introduction(tx, me, contact, dsk, item, outcome)
             case Batch():
                 learning.take_batch(tx, me, contact, dsk, item, outcome)
                 outcome.owed[dsk] = None
@@ -214,11 +273,13 @@ def take_items(
                     people.set_contact(tx, contact.id, state=state)
                     outcome.contacts.add(contact.id)
             case Reset(sid):
-                _take_reset(tx, dsk, sid)
+                rekeying.reset(tx, dsk, sid, outcome)
             case Fork():
                 learning.take_fork(tx, me, contact, dsk, item, outcome)
-            case FreshPrekeys() | Devices():
-                pass
+            case FreshPrekeys():
+                prekeys.keep(tx, contact.id, dsk, item, outcome)
+            case Devices(raw):
+                listing.hear_of_mine(tx, me, raw, outcome)
             case _:
                 assert_never(item)
 
@@ -247,25 +308,11 @@ def answer(tx: sqlite3.Connection, me: Me, outcome: Outcome, direct: frozenset[b
 
 
 def _take_introduction(
-    tx: sqlite3.Connection, contact: people.ContactRow, dsk: bytes, item: Introduction, outcome: Outcome
+    tx: sqlite3.Connection, me: Me, contact: people.ContactRow, dsk: bytes, item: Introduction, outcome: Outcome
 ) -> None:
-    try:
-        listed = DeviceList.parse(item.device_list)
-    except BadDeviceList as error:
-        outcome.drop(error, contact.id)
-        return
-    if listed.account != contact.account:
-        outcome.drop(BadDeviceList("an introduction of another account"), contact.id)
-        return
-    people.keep_device_list(tx, listed.account, listed.seq, listed.raw)
+    listing.hear(tx, me, contact, dsk, item.device_list, outcome)
     if item.addresses:
         people.set_addresses(tx, dsk, item.addresses)
+    if len(item.topic) == KEY_BYTES:
+        people.add_topic(tx, contact.id, item.topic)
     outcome.contacts.add(contact.id)
-
-
-def _take_reset(tx: sqlite3.Connection, dsk: bytes, sid: bytes) -> None:
-    device = people.device(tx, dsk)
-    if device is not None:
-        sessions = Sessions.decode(device.sessions)
-        sessions.mute(sid)
-        people.set_sessions(tx, dsk, sessions.encode(), device.introduced)

@@ -8,9 +8,9 @@ from overfence_reliability import Run
 
 from ..errors import BadConfirmation, BadEvent, BadPayload, ForeignEvent, ForkedLog
 from ..history import logbook, people, postbox
-from ..history.event import LAMPORT_LIMIT, Addresses, Closed, Event, Profile
+from ..history.event import LAMPORT_LIMIT, Addresses, Closed, Devices, Event, Profile
 from ..history.log import Verdict
-from . import repair
+from . import listing, repair
 from .me import Me
 from .outcome import Outcome
 from .payload import LOGS_LIMIT, Batch, Fork, Have
@@ -51,7 +51,7 @@ def take_batch(
             if not entry.hidden:
                 outcome.ordered.append((scope.contact.id, entry))
             if entry.event.header.device not in scope.mine:
-                _learn(tx, scope.contact, entry, outcome)
+                _learn(tx, me, scope.contact, entry, outcome)
     intake.close()
 
 
@@ -86,7 +86,7 @@ def _note_fork(tx: sqlite3.Connection, intake: logbook.Intake, dsk: bytes, event
         outcome.owed[dsk] = None
 
 
-def _learn(tx: sqlite3.Connection, contact: people.ContactRow, entry: logbook.Entry, outcome: Outcome) -> None:
+def _learn(tx: sqlite3.Connection, me: Me, contact: people.ContactRow, entry: logbook.Entry, outcome: Outcome) -> None:
     if entry.refused or logbook.is_outdated(tx, entry):
         return
     match entry.event.content():
@@ -96,6 +96,8 @@ def _learn(tx: sqlite3.Connection, contact: people.ContactRow, entry: logbook.En
         case Addresses(addresses) if addresses:
             people.set_addresses(tx, entry.event.header.device, addresses)
             outcome.contacts.add(contact.id)
+        case Devices(raw):
+            listing.hear(tx, me, contact, entry.event.header.device, raw, outcome)
         case Closed(logs):
             logbook.set_closed_logs(tx, contact.conv, entry.event.header.device, dict(logs))
         case _:
@@ -176,6 +178,8 @@ def _believe(tx: sqlite3.Connection, dsk: bytes, key: LogKey, run: Run, epoch: i
         return
     # It was set back to an older copy of its disk: it began anew, or lacks what lies between it and what it just got.
     set_back = run.end < known.end and (epoch > known_epoch or (run.above != () and run.above[0][0] > known.end))
+    if run.end > known.end:
+        people.set_rekeying(tx, dsk, lapses=0)
     if run.end > known.end or set_back:
         people.set_told(tx, dsk, *key[1:], Run(run.end, run.tip), epoch)
         postbox.forget_covered_puts(tx, dsk, key.log, run.end)

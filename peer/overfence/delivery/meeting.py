@@ -7,7 +7,7 @@ import sqlite3
 
 from overfence_signalling import day_of
 
-from ..errors import BadPayload, OverfenceError, UnprovenGuest
+from ..errors import BadPayload, DeviceListConflict, OverfenceError, StaleDeviceList, UnprovenGuest
 from ..history import people, postbox
 from ..history.event import Address
 from ..history.people import ContactRow, ContactState, DeviceRow
@@ -20,7 +20,9 @@ from ..sealing import (
     MalformedMessage,
     Pre,
     Prekeys,
+    SealingError,
     Sessions,
+    UnknownPrekey,
     direct_conversation,
     new_prekey,
     open_envelope,
@@ -28,7 +30,7 @@ from ..sealing import (
     seal_envelope,
     sender_hint,
 )
-from . import incoming
+from . import incoming, listing
 from .incoming import check_introduction, open_sealed, take_items, take_message
 from .me import Me
 from .outcome import Outcome
@@ -59,7 +61,7 @@ def card_for(tx: sqlite3.Connection, me: Me, box: postbox.Mailbox) -> tuple[byte
     known = incoming.Shelf(tx).get(box.prekey) if box.prekey else None
     secret = known or new_prekey(me.random)
     if known is None:
-        postbox.add_prekey(tx, secret.prekey_id, secret.encode(), me.now_s)
+        postbox.add_prekey(tx, secret.prekey_id, secret.encode(), me.now_s, box.mailbox)
         postbox.set_card(tx, box.mailbox, secret.prekey_id, at_node=False)
     card = Card(me.device_list, Prekeys.sign(me.identity, secret), me.consent)
     return seal_card(box.key, box.mailbox, card, me.random), secret.prekey_id
@@ -154,7 +156,10 @@ def knock(tx: sqlite3.Connection, me: Me, contact: ContactRow, invite: Invite, c
     sessions.initiate(me.identity, device, invite.account, card.prekeys, now_s=me.now_s, random=me.random)
     row = DeviceRow(device.dsk, device.dik, contact.id, sessions.encode(), b"")
     people.put_device(tx, row, sender_hint(device.dsk))
-    people.keep_device_list(tx, invite.account, card.device_list.seq, card.device_list.raw)
+    try:
+        listing.learn(tx, me, contact, card.device_list, Outcome())
+    except (StaleDeviceList, DeviceListConflict) as error:
+        raise BadCard(str(error)) from None
     people.set_addresses(tx, device.dsk, [Address(invite.node, invite.mailbox, invite.key)])
     if contact.state is ContactState.ACCEPTED:
         # Nothing new may be there to be said, and only a message carries the handshake.
@@ -191,7 +196,11 @@ def take_knock(
     peer = Device(pre.dsk, pre.dik)
     sessions = Sessions()
     opened = open_sealed(tx, me, sessions, pre.account, peer, message, outcome, source=box.mailbox)
-    if opened is None:
+    if isinstance(opened, SealingError):
+        if isinstance(opened, UnknownPrekey):
+            # Whoever comes again takes the next card.
+            postbox.set_card(tx, box.mailbox, None, at_node=False)
+            outcome.nodes.add(box.node)
         return
     try:
         items = decode_payload(opened.payload)

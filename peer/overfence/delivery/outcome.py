@@ -8,6 +8,7 @@ from overfence_reliability import Run
 
 from ..errors import OverfenceError
 from ..history.logbook import Entry
+from ..identity import DeviceList
 from .payload import Fork, Ring, Sdp
 from .sync import LogKey
 
@@ -40,6 +41,9 @@ class Outcome:
     nodes: set[str] = field(default_factory=set)  # where something new waits to be said
     contacts: set[int] = field(default_factory=set)  # whose state, name, devices or addresses changed
     lowered: set[bytes] = field(default_factory=set)  # devices that hold less than they did
+    revoked: set[bytes] = field(default_factory=set)  # devices their account took off its list
+    lists: dict[bytes, bytes] = field(default_factory=dict)  # device that showed an older list → the newest
+    relisted: DeviceList | None = None  # my own account's list, newer than the one known
     met: list[bytes] = field(default_factory=list)  # devices of guests that were just taken
     dropped: list[Refused] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)  # what a person should know
@@ -66,6 +70,9 @@ class Outcome:
         self.nodes |= other.nodes
         self.contacts |= other.contacts
         self.lowered |= other.lowered
+        self.revoked |= other.revoked
+        self.lists.update(other.lists)
+        self.relisted = other.relisted or self.relisted
         self.met += other.met
         self.dropped += other.dropped
         self.notices += other.notices

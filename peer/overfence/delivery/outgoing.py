@@ -9,8 +9,9 @@ from overfence_reliability import Run
 from overfence_signalling import ENVELOPE_LIMIT_BYTES
 
 from ..history import logbook, people, postbox
-from ..identity import Invite
-from ..sealing import CHAIN_LIMIT, Sessions, hkdf, hmac_sha256, seal_envelope
+from ..identity import KEY_BYTES, Invite
+from ..sealing import CHAIN_LIMIT, SID_BYTES, Sessions, hkdf, hmac_sha256, seal_envelope
+from . import planning, prekeys
 from .me import Me
 from .payload import LOGS_LIMIT, AnyItem, Batch, Have, HeldRun, Introduction, encode_payload
 from .sync import LogKey, Progress, Supply
@@ -23,6 +24,7 @@ SPARE_LIMIT = CHAIN_LIMIT - 500
 # How long a sibling is left to bring its own events to a mailbox (§6.4).
 SIBLING_WAITS_MS = 24 * 3600 * 1000
 _ZERO = bytes(32)
+_PREKEYS_TOLD = b"\x01"
 
 
 @dataclass(frozen=True)
@@ -114,10 +116,18 @@ def seal_items(
     if not sessions.can_seal or sessions.unheard >= (SPARE_LIMIT if spare else CHAIN_LIMIT):
         return None
     sid = sessions.sending_sid or b""
-    if sessions.unanswered or sid != device.introduced:
-        items = (_introduction(tx, me, device, sessions), *items)
+    introduced = device.introduced
+    if sessions.unanswered or sid != introduced[:SID_BYTES]:
+        items = (introduction(tx, me, device, sessions), *items)
+        introduced = sid
+    if not spare and introduced == sid and not sessions.unanswered and me.dsk > device.dsk:
+        # For the renewal, which the device with the smaller key begins; once a session (§2).
+        items = (*items, prekeys.fresh(tx, me, device))
+        introduced = sid + _PREKEYS_TOLD
     message = sessions.seal(encode_payload(*items), random=me.random)
-    people.set_sessions(tx, device.dsk, sessions.encode(), sid)
+    people.set_sessions(tx, device.dsk, sessions.encode(), introduced)
+    if sessions.is_worn(me.now_s):
+        planning.worn(tx, me, device)
     return message
 
 
@@ -169,9 +179,11 @@ def proof_of(invite_key: bytes, transcript: bytes) -> bytes:
     return hmac_sha256(hkdf(_ZERO, invite_key, b"overfence/1 invite", 32), transcript)
 
 
-def _introduction(tx: sqlite3.Connection, me: Me, device: people.DeviceRow, sessions: Sessions) -> Introduction:
+def introduction(tx: sqlite3.Connection, me: Me, device: people.DeviceRow, sessions: Sessions) -> Introduction:
+    """§6.3 Who writes and where that device is written to; an invite's proof where one is to be answered."""
     contact = people.contact(tx, device.contact)
     proof = b""
     if contact.invite is not None and sessions.transcript is not None:
         proof = proof_of(Invite.parse(contact.invite).key, sessions.transcript)
-    return Introduction(me.device_list.raw, me.addresses(tx, contact.id), me.consent, proof)
+    topic = contact.topics[:KEY_BYTES]
+    return Introduction(me.device_list.raw, me.addresses(tx, contact.id), me.consent, proof, topic)

@@ -13,14 +13,16 @@ from typing import Protocol
 from overfence_signalling import TTL_LIMIT_S, Accepted, Ack, Card, CardGet, CardSet, Close, Open, Put
 
 from ..connect.nodes import NodeClient, NodeRefused
-from ..errors import StorageFailed, Unreachable
+from ..errors import OverfenceError, StorageFailed, Unreachable
 from ..history import people, postbox
 from ..history.people import ContactRow, ContactState
 from ..history.store import Store
 from ..identity import Invite
 from ..sealing import BadCard, WeakKey, open_card
-from . import meeting
+from ..sealing import Card as OpenCard
+from . import meeting, planning, prekeys, rekeying
 from .me import Me
+from .rekeying import Due
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +34,6 @@ ASK_AFTER_LIMIT_S = 24 * 3600
 # A mailbox that isn't there (yet): its owner may be about to open it.
 RETRY_S = 2.0
 RETRY_LIMIT_S = 3600.0
-_SECRET_LIFE_S = 24 * 3600
-_PREKEY_LIFE_S = 60 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class _Errands:
     boxes: list[postbox.Mailbox]
     cards: list[tuple[postbox.Mailbox, bytes, bytes]]
     knocks: list[tuple[ContactRow, Invite]]
+    beginnings: list[Due]
+    begin_s: int | None  # when the next of these is due
     puts: list[postbox.Waiting]
 
 
@@ -57,6 +59,9 @@ class Listener(Protocol):
 
     def full(self, dsk: bytes) -> None:
         """A device's mailbox takes no more until its owner has been there."""
+
+    def refused(self, error: OverfenceError, contact: int) -> None:
+        """What the node gave us of a contact's is not theirs, or of no use."""
 
     def published(self, mailbox: bytes) -> None:
         """A mailbox of mine can be written to."""
@@ -156,11 +161,16 @@ class Postman:
             self._listener.listening(self.node)
         for box, card, prekey in errands.cards:
             await self.node.ask(_card_set(box, card))
-            await self._store.write(_card_is_set(box, prekey))
+            await self._store.write(_card_is_set(box, prekey, self._me.now_s))
             self._listener.published(box.mailbox)
         for contact, invite in errands.knocks:
             await self._knock(contact, invite)
-        return await self._put(errands.puts)
+        for beginning in errands.beginnings:
+            await self._begin(beginning)
+        if errands.begin_s is not None:
+            self._again_s = min(self._again_s, max(1.0, errands.begin_s - self._me.now_s))
+        # A handshake just sealed is among the puts that are read anew.
+        return await self._put(errands.puts) or bool(errands.beginnings)
 
     async def _open(self, box: postbox.Mailbox) -> None:
         if box.mailbox in self._opened or box.mailbox in self._fenced:
@@ -179,7 +189,6 @@ class Postman:
 
     def _read(self, tx: sqlite3.Connection) -> _Errands:
         url, now_s = self.node.url, self._me.now_s
-        postbox.drop_old_prekeys(tx, replaced_before_s=now_s - _SECRET_LIFE_S, made_before_s=now_s - _PREKEY_LIFE_S)
         # What arrived before the end still counts, for as long as a node keeps it (§4).
         postbox.close_expired_invites(tx, now_s - TTL_LIMIT_S)
         cards = []
@@ -193,7 +202,8 @@ class Postman:
             elif not knocked and invite.node == url:
                 knocks.append((contact, invite))
         puts = postbox.waiting_puts(tx, url, now_s, PIPELINE) or postbox.due_puts(tx, url, now_s, PIPELINE)
-        return _Errands(postbox.mailboxes(tx, url), cards, knocks, puts)
+        beginnings, begin_s = rekeying.due(tx, self._me, url)
+        return _Errands(postbox.mailboxes(tx, url), cards, knocks, beginnings, begin_s, puts)
 
     async def _knock(self, contact: ContactRow, invite: Invite) -> None:
         if self._me.now_s >= invite.expires_s:
@@ -217,6 +227,25 @@ class Postman:
             # The invite's mailbox is closed: it was used, or withdrawn.
             await self._store.write(lambda tx: meeting.give_up(tx, contact, ContactState.REFUSED))
         self._listener.knocked(contact.id)
+
+    async def _begin(self, beginning: Due) -> None:
+        """Begin a session with a device, on its card where it sent no prekeys; what fails is tried again later."""
+        try:
+            card = None if beginning.prekeys else await self._card_of(beginning)
+            await self._store.write(lambda tx: rekeying.begin(tx, self._me, beginning, card))
+        except (BadCard, WeakKey) as error:
+            logger.info("a session could not be begun: %s", error)
+            await self._store.write(lambda tx: planning.tried(tx, self._me, beginning.device.dsk))
+            self._listener.refused(error, beginning.device.contact)
+        except NodeRefused as error:
+            logger.info("a session could not be begun: %s", error)
+            await self._store.write(lambda tx: planning.tried(tx, self._me, beginning.device.dsk))
+
+    async def _card_of(self, beginning: Due) -> OpenCard | None:
+        answer = await self.node.ask(lambda ref: CardGet(ref=ref, mailbox=beginning.address.mailbox))
+        if not isinstance(answer, Card) or answer.card is None:
+            return None  # withheld, or not there yet
+        return open_card(beginning.address.key, beginning.address.mailbox, answer.card)
 
     async def _put(self, puts: list[postbox.Waiting]) -> bool:
         if not puts:
@@ -265,6 +294,7 @@ class Postman:
             return False
         if state == "taken" and put.log is not None:
             postbox.forget_puts_from(tx, put)
+            planning.lapsed(tx, self._me, put.dsk)
             return True
         due_s = self._me.now_s + min(ASK_AFTER_S << min(put.tries, 20), ASK_AFTER_LIMIT_S)
         postbox.put_accepted(tx, put, due_s)
@@ -283,5 +313,5 @@ def _card_set(box: postbox.Mailbox, card: bytes) -> Callable[[int], CardSet]:
     return lambda ref: CardSet(ref=ref, mk=box.mk, card=card)
 
 
-def _card_is_set(box: postbox.Mailbox, prekey: bytes) -> Callable[[sqlite3.Connection], None]:
-    return lambda tx: postbox.set_card(tx, box.mailbox, prekey, at_node=True)
+def _card_is_set(box: postbox.Mailbox, prekey: bytes, now_s: int) -> Callable[[sqlite3.Connection], None]:
+    return lambda tx: prekeys.card_is_set(tx, box.mailbox, prekey, now_s)

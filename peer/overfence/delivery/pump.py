@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -13,8 +14,9 @@ from ..connect.errors import LinkClosed
 from ..connect.line import BufferFull, Line
 from ..errors import StorageFailed
 from ..history.store import Store
-from . import outgoing
+from . import outgoing, planning
 from .me import Me
+from .outgoing import Sealed
 from .sync import LogKey, Supply
 
 logger = logging.getLogger(__name__)
@@ -108,10 +110,14 @@ class Pump:
             # What waits in a mailbox goes by the link too: the server may be down, and twice does no harm.
             self._fresh_line = False
             supply.lost_path()
-        supply.poll(now=now)
-        sealed = await self._store.write(
-            lambda tx: outgoing.seal_next(tx, self._me, self.dsk, supply, direct=line is not None)
-        )
+        is_again = supply.poll(now=now)
+
+        def seal(tx: sqlite3.Connection) -> Sealed | None:
+            if is_again:
+                planning.lapsed(tx, self._me, self.dsk)
+            return outgoing.seal_next(tx, self._me, self.dsk, supply, direct=line is not None)
+
+        sealed = await self._store.write(seal)
         if sealed is None:
             return False
         supply.send(sealed.key, sealed.last, now=_now(), again=line is not None)

@@ -142,6 +142,7 @@ ALTER TABLE devices ADD COLUMN revoked_s INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE prekeys ADD COLUMN used_s INTEGER;
 ALTER TABLE prekeys ADD COLUMN place BLOB;
 UPDATE prekeys SET used_s = replaced_s;
+UPDATE prekeys SET place = (SELECT mailbox FROM mailboxes WHERE mailboxes.prekey = prekeys.prekey_id);
 
 -- A mailbox that was replaced is followed until every device of the contact holds this number of my log.
 ALTER TABLE mailboxes ADD COLUMN until_log BLOB;

@@ -11,6 +11,9 @@ from overfence_reliability import Run
 
 from .event import Address
 
+# Lists kept of one account.
+DEVICE_LISTS_LIMIT = 64
+
 
 class ContactState(StrEnum):
     """How far two people have come."""
@@ -39,17 +42,32 @@ class ContactRow:
 
 @dataclass(frozen=True)
 class DeviceRow:
-    """One device of a contact, with its encoded sessions."""
+    """One device of a contact, with its encoded sessions.
+
+    ``introduced``: the session in which my addresses were told, and a byte 01 where my prekeys were too.
+    """
 
     dsk: bytes
     dik: bytes
     contact: int
     sessions: bytes
     introduced: bytes
+    revoked_s: int = 0
+
+
+@dataclass(frozen=True)
+class Rekeying:
+    """What is known of beginning anew with a device (§2, §3)."""
+
+    prekeys: bytes | None  # its own, sent inside a session
+    unread: bytes | None  # the session that could not be read here
+    begin_s: int  # when a session is to be begun; 0: none is
+    resets: int
+    lapses: int
 
 
 _CONTACT = "SELECT id, account, conv, name, alias, state, invite, topics, log FROM contacts"
-_DEVICE = "SELECT dsk, dik, contact, sessions, introduced FROM devices"
+_DEVICE = "SELECT dsk, dik, contact, sessions, introduced, revoked_s FROM devices"
 
 
 def _contact(row: tuple[int, bytes, bytes, str, str, str, str | None, bytes, bytes]) -> ContactRow:
@@ -104,8 +122,10 @@ def add_topic(tx: sqlite3.Connection, number: int, secret: bytes) -> None:
 
 
 def devices(tx: sqlite3.Connection, number: int | None = None) -> list[DeviceRow]:
-    """The devices of one contact, or of all."""
-    where, bound = ("", ()) if number is None else (" WHERE contact = ?", (number,))
+    """The devices of one contact, or of all; not those that were revoked."""
+    where, bound = (
+        (" WHERE NOT revoked_s", ()) if number is None else (" WHERE contact = ? AND NOT revoked_s", (number,))
+    )
     return [DeviceRow(*row) for row in tx.execute(_DEVICE + where, bound)]
 
 
@@ -134,6 +154,35 @@ def set_sessions(tx: sqlite3.Connection, dsk: bytes, sessions: bytes, introduced
     tx.execute("UPDATE devices SET sessions = ?, introduced = ? WHERE dsk = ?", (sessions, introduced, dsk))
 
 
+def rekeying(tx: sqlite3.Connection, dsk: bytes) -> Rekeying:
+    """What is known of beginning anew with a device, which must be there."""
+    row = tx.execute("SELECT prekeys, unread, begin_s, resets, lapses FROM devices WHERE dsk = ?", (dsk,)).fetchone()
+    return Rekeying(*row)
+
+
+def set_rekeying(tx: sqlite3.Connection, dsk: bytes, **columns: object) -> None:
+    """Change what `Rekeying` holds (named by our code, never from outside)."""
+    names = ", ".join(f"{name} = ?" for name in columns)
+    tx.execute(f"UPDATE devices SET {names} WHERE dsk = ?", (*columns.values(), dsk))  # noqa: S608 (our own names)
+
+
+def to_begin_with(tx: sqlite3.Connection) -> list[tuple[DeviceRow, int]]:
+    """The devices with which a session is to be begun, and when."""
+    rows = tx.execute(f"{_DEVICE.replace(' FROM', ', begin_s FROM')} WHERE begin_s > 0 AND NOT revoked_s")
+    return [(DeviceRow(*row[:-1]), row[-1]) for row in rows]
+
+
+def revoke(tx: sqlite3.Connection, dsk: bytes, now_s: int) -> None:
+    """The account took the device off its list: its sessions are over, and nothing goes to it any more."""
+    tx.execute(
+        """UPDATE devices SET revoked_s = ?, sessions = x'', introduced = x'', prekeys = NULL, unread = NULL,
+           begin_s = 0 WHERE dsk = ?""",
+        (now_s, dsk),
+    )
+    tx.execute("DELETE FROM addresses WHERE dsk = ?", (dsk,))
+    forget_puts_to(tx, dsk)
+
+
 def forget_puts(tx: sqlite3.Connection, number: int) -> None:
     """What was sealed for a contact's devices does not go out any more."""
     tx.execute("DELETE FROM puts WHERE dsk IN (SELECT dsk FROM devices WHERE contact = ?)", (number,))
@@ -151,8 +200,19 @@ def forget_devices(tx: sqlite3.Connection, number: int) -> None:
 
 
 def keep_device_list(tx: sqlite3.Connection, account: bytes, seq: int, raw: bytes) -> None:
-    """All lists are kept (§1)."""
+    """All lists are kept (§1), up to the newest so many: an account could sign lists without end."""
     tx.execute("INSERT OR IGNORE INTO device_lists VALUES (?, ?, ?)", (account, seq, raw))
+    tx.execute(
+        """DELETE FROM device_lists WHERE account = ?1 AND seq NOT IN
+           (SELECT seq FROM device_lists WHERE account = ?1 ORDER BY seq DESC LIMIT ?2)""",
+        (account, DEVICE_LISTS_LIMIT),
+    )
+
+
+def newest_device_list(tx: sqlite3.Connection, account: bytes) -> bytes | None:
+    """The account's list of the highest number known here."""
+    row = tx.execute("SELECT raw FROM device_lists WHERE account = ? ORDER BY seq DESC LIMIT 1", (account,)).fetchone()
+    return row[0] if row else None
 
 
 def set_addresses(tx: sqlite3.Connection, dsk: bytes, addresses: Iterable[Address]) -> None:
@@ -217,6 +277,11 @@ def told_of(tx: sqlite3.Connection, dsk: bytes) -> dict[tuple[bytes, bytes], Run
     """What a device has confirmed to hold, by author and log."""
     rows = tx.execute("SELECT device, log, end, tip FROM told WHERE dsk = ?", (dsk,))
     return {(device, log): Run(end, tip) for device, log, end, tip in rows}
+
+
+def has_told(tx: sqlite3.Connection, dsk: bytes) -> bool:
+    """Whether a device has ever confirmed anything of a log of mine."""
+    return tx.execute("SELECT 1 FROM told WHERE dsk = ? AND most > 0 LIMIT 1", (dsk,)).fetchone() is not None
 
 
 def ticked(tx: sqlite3.Connection, number: int) -> dict[tuple[bytes, bytes], int]:

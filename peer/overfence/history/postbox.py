@@ -134,9 +134,11 @@ def count_refusal(tx: sqlite3.Connection, address: bytes) -> None:
     tx.execute("UPDATE invites SET refusals = refusals + 1 WHERE mailbox = ?", (address,))
 
 
-def add_prekey(tx: sqlite3.Connection, prekey_id: bytes, secret: bytes, made_s: int) -> None:
-    """Keep a prekey's secret."""
-    tx.execute("INSERT INTO prekeys (prekey_id, secret, made_s) VALUES (?, ?, ?)", (prekey_id, secret, made_s))
+def add_prekey(tx: sqlite3.Connection, prekey_id: bytes, secret: bytes, made_s: int, place: bytes) -> None:
+    """Keep a prekey's secret; ``place`` is the mailbox whose card shows it, or the device it is sent to."""
+    tx.execute(
+        "INSERT INTO prekeys (prekey_id, secret, made_s, place) VALUES (?, ?, ?, ?)", (prekey_id, secret, made_s, place)
+    )
 
 
 def prekey(tx: sqlite3.Connection, prekey_id: bytes) -> bytes | None:
@@ -145,15 +147,36 @@ def prekey(tx: sqlite3.Connection, prekey_id: bytes) -> bytes | None:
     return row[0] if row else None
 
 
-def replace_prekey(tx: sqlite3.Connection, prekey_id: bytes, now_s: int) -> None:
-    """A prekey was used: whichever card shows it gets another."""
-    tx.execute("UPDATE prekeys SET replaced_s = ? WHERE prekey_id = ? AND replaced_s IS NULL", (now_s, prekey_id))
+def prekey_used(tx: sqlite3.Connection, prekey_id: bytes, now_s: int) -> None:
+    """A handshake came on it: whichever card shows it gets another."""
+    tx.execute("UPDATE prekeys SET used_s = ? WHERE prekey_id = ? AND used_s IS NULL", (now_s, prekey_id))
     tx.execute("UPDATE mailboxes SET prekey = NULL, card_set = 0 WHERE prekey = ?", (prekey_id,))
 
 
-def drop_old_prekeys(tx: sqlite3.Connection, *, replaced_before_s: int, made_before_s: int) -> None:
-    """Delete secrets whose successor has long been published, and those that are too old (§1)."""
-    tx.execute("DELETE FROM prekeys WHERE replaced_s < ? OR made_s < ?", (replaced_before_s, made_before_s))
+def prekey_published(tx: sqlite3.Connection, prekey_id: bytes, now_s: int) -> None:
+    """It can be had where it is to be shown: those shown there before are replaced from now on."""
+    tx.execute(
+        """UPDATE prekeys SET replaced_s = ?1 WHERE replaced_s IS NULL AND prekey_id != ?2
+           AND place = (SELECT place FROM prekeys WHERE prekey_id = ?2)""",
+        (now_s, prekey_id),
+    )
+
+
+def renew_cards(tx: sqlite3.Connection, made_before_s: int, contact: int | None = None) -> list[str]:
+    """Cards (a contact's, or all) with prekeys made before then are to show others; the nodes they are at."""
+    which = """NOT closing AND prekey IN (SELECT prekey_id FROM prekeys WHERE made_s < ?1)
+               AND (?2 IS NULL OR contact = ?2)"""
+    rows = tx.execute(f"SELECT DISTINCT node FROM mailboxes WHERE {which}", (made_before_s, contact)).fetchall()  # noqa: S608 (our own words)
+    tx.execute(f"UPDATE mailboxes SET prekey = NULL, card_set = 0 WHERE {which}", (made_before_s, contact))  # noqa: S608 (our own words)
+    return [node for (node,) in rows]
+
+
+def drop_old_prekeys(tx: sqlite3.Connection, *, used_before_s: int, unused_before_s: int, made_before_s: int) -> None:
+    """Delete secrets: used ones replaced before then, unused ones replaced before then, any made before then (§1)."""
+    tx.execute(
+        """DELETE FROM prekeys WHERE (used_s IS NOT NULL AND replaced_s < ?) OR replaced_s < ? OR made_s < ?""",
+        (used_before_s, unused_before_s, made_before_s),
+    )
 
 
 def add_put(

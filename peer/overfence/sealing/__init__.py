@@ -19,7 +19,7 @@ from .errors import (
     UnknownSession,
     WeakKey,
 )
-from .handshake import Pre
+from .handshake import SID_BYTES, Pre
 from .primitives import (
     Random,
     aead_open,
@@ -33,11 +33,12 @@ from .primitives import (
     topic_id,
 )
 from .ratchet import CHAIN_LIMIT, JUMP_LIMIT
-from .sessions import Opened, Sessions
+from .sessions import Opened, Sessions, session_of
 
 __all__ = [
     "CHAIN_LIMIT",
     "JUMP_LIMIT",
+    "SID_BYTES",
     "BadCard",
     "BadEntry",
     "BadEnvelope",
@@ -72,5 +73,6 @@ __all__ = [
     "seal_entry",
     "seal_envelope",
     "sender_hint",
+    "session_of",
     "topic_id",
 ]

@@ -28,6 +28,11 @@ SESSION_LIFE_S = 30 * 24 * 3600
 SEEN_LIMIT = 64
 RETIRED_LIMIT = 256
 
+# Post-quantum healing (§2): a session is followed by another after a day, or so many messages, but not within an hour.
+RENEW_AFTER_S = 24 * 3600
+RENEW_AFTER_MESSAGES = 10_000
+RENEW_EVERY_S = 3600
+
 Integer = Annotated[int, msgspec.Meta(ge=-1, lt=2**53)]
 Sid = Annotated[bytes, msgspec.Meta(min_length=SID_BYTES, max_length=SID_BYTES)]
 
@@ -66,6 +71,8 @@ class Session(msgspec.Struct, array_like=True, kw_only=True, eq=False):
     pre: bytes = b""
     # When it stops receiving, in unix seconds; 0 as long as it may send.
     until_s: Integer = 0
+    # Messages sealed and opened in it.
+    carried: Annotated[int, msgspec.Meta(ge=0, lt=2**53)] = 0
 
     @classmethod
     def begin(cls, agreement: Agreement, ratchet: Ratchet, *, epoch: int, by_us: bool, by_smaller_dsk: bool) -> Session:
@@ -96,7 +103,7 @@ class Sessions(msgspec.Struct, array_like=True, kw_only=True, eq=False):
     Whatever `open` raises, nothing here has changed; what it returns is to be stored before it is acted on.
     """
 
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 2
     held: Annotated[list[Session], msgspec.Meta(max_length=SESSION_LIMIT)] = []
     # sid → when it was retired, in unix seconds
     retired: dict[Sid, Integer] = {}
@@ -114,7 +121,9 @@ class Sessions(msgspec.Struct, array_like=True, kw_only=True, eq=False):
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise BadState("the stored sessions are damaged") from error
         # A shorter array would be filled up with defaults: sessions forgotten without a word.
-        if found.encode() != raw:
+        if found.version == 1 and _is_first_version(raw):
+            found.version = 2
+        elif found.encode() != raw:
             raise BadState("the stored sessions are damaged")
         return found
 
@@ -131,6 +140,19 @@ class Sessions(msgspec.Struct, array_like=True, kw_only=True, eq=False):
     def unanswered(self) -> bool:
         """Whether a handshake of ours waits for its answer, and is not overtaken by a later session."""
         return self._awaited() is not None
+
+    def is_worn(self, now_s: int) -> bool:
+        """Whether the session that sends has served for a day or 10,000 messages, and is to be renewed (§2)."""
+        session = self._sender()
+        if session is None or session.standing is not Standing.HEARD:
+            return False
+        age_s = now_s - min(session.epoch, now_s)
+        return age_s >= RENEW_AFTER_S or (session.carried >= RENEW_AFTER_MESSAGES and age_s >= RENEW_EVERY_S)
+
+    @property
+    def begun_s(self) -> int:
+        """When the newest session was begun, by its initiator's clock."""
+        return self.known_epoch
 
     @property
     def sending_sid(self) -> bytes | None:
@@ -183,11 +205,16 @@ class Sessions(msgspec.Struct, array_like=True, kw_only=True, eq=False):
         """
         return _seal(self._awaited(), payload, random)
 
-    def mute(self, sid: bytes) -> None:
-        """Never send on ``sid`` again: the peer's reset says it cannot read it (§3). It still receives."""
+    def mute(self, sid: bytes) -> bool:
+        """Never send on ``sid`` again: the peer's reset says it cannot read it (§3). It still receives.
+
+        False where that is no news.
+        """
         session = self._find(sid)
-        if session is not None:
-            session.standing = Standing.MUTED
+        if session is None or session.standing is Standing.MUTED:
+            return False
+        session.standing = Standing.MUTED
+        return True
 
     def give_up(self) -> None:
         """Wait no longer for the answer to a handshake of ours; another may be begun."""
@@ -235,6 +262,7 @@ class Sessions(msgspec.Struct, array_like=True, kw_only=True, eq=False):
 
     def _open_known(self, session: Session, body: bytes, now_s: int, random: Random, jump_limit: int) -> Opened:
         payload = session.ratchet.decrypt(body, now_s=now_s, random=random, jump_limit=jump_limit)
+        session.carried += 1
         answered = session.standing is Standing.OFFERED
         if answered:
             session.standing = Standing.HEARD
@@ -319,15 +347,30 @@ class Sessions(msgspec.Struct, array_like=True, kw_only=True, eq=False):
         return f"<Sessions {self.held}>"
 
 
+def session_of(message: bytes) -> bytes:
+    """The 8-byte name of the session a message is of; raises `MalformedMessage`."""
+    pre = Pre.peek(message)
+    return Header.parse(message if pre is None else message[PRE_BYTES:]).sid
+
+
 def _seal(session: Session | None, payload: bytes, random: Random) -> bytes:
     if session is None:
         raise NoSession("no session has been begun with this device")
+    session.carried += 1
     return session.pre + session.ratchet.encrypt(payload, random=random)
+
+
+def _is_first_version(raw: bytes) -> bool:
+    """Whole sessions as the first version wrote them, which counted no messages."""
+    fields = msgspec.msgpack.decode(raw)
+    return len(fields) == _FIELDS and all(len(session) == _FIELDS_OF_FIRST for session in fields[1])
 
 
 def _rank(session: Session) -> tuple[int, bool, bytes]:
     return session.rank
 
 
+_FIELDS = len(Sessions.__struct_fields__)
+_FIELDS_OF_FIRST = len(Session.__struct_fields__) - 1
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Sessions)

@@ -9,7 +9,7 @@ from hashlib import blake2b, shake_256
 from typing import TypeVar
 
 import pytest
-from overfence.delivery import incoming, meeting, outgoing
+from overfence.delivery import incoming, meeting, outgoing, planning, prekeys, rekeying
 from overfence.delivery.me import Me
 from overfence.delivery.outcome import Outcome
 from overfence.delivery.payload import AnyItem
@@ -19,13 +19,15 @@ from overfence.history.event import Event, Text
 from overfence.history.migrations import migrations
 from overfence.history.people import ContactState
 from overfence.identity import Device, DeviceList, Identity, Invite
-from overfence.sealing import open_card, seal_envelope
+from overfence.sealing import BadCard, WeakKey, open_card, seal_envelope
 from overfence_signalling import day_of
 from sqlite_utils import Database
 
 T = TypeVar("T")
 NODE = "ws://127.0.0.1:1"
 START_S = 1_800_000_000
+# What a message that cannot be read may change: another session is to be begun.
+PLAN_OF_A_RESET = ("unread", "begin_s")
 
 
 class Crash(Exception):
@@ -141,12 +143,27 @@ class Home:
             kept = self.node.boxes.setdefault(box.mailbox, Box())
             if not box.card_set:
                 kept.card, prekey = self.do(lambda tx, box=box: meeting.card_for(tx, self.me, box))  # type: ignore[misc] # as above
-                self.do(lambda tx, at=box.mailbox, p=prekey: postbox.set_card(tx, at, p, at_node=True))  # type: ignore[misc] # as above
+                self.do(lambda tx, at=box.mailbox, p=prekey: prekeys.card_is_set(tx, at, p, self.me.now_s))  # type: ignore[misc] # as above
         for contact, invite, made in meeting.knocks(self.tx):
             if not made:
                 self.knock(contact, invite)
+        self.do(lambda tx: prekeys.tend(tx, self.me))
+        for beginning in rekeying.due(self.tx, self.me, NODE)[0]:
+            self.begin(beginning)
         self.seal_all()
         self.post_all()
+
+    def begin(self, beginning: rekeying.Due) -> None:
+        """Begin a session anew: on the prekeys the device sent, or on those of its card."""
+        address, box = beginning.address, self.node.boxes.get(beginning.address.mailbox)
+        try:
+            card = None
+            if beginning.prekeys is None and box is not None and box.card is not None:
+                card = open_card(address.key, address.mailbox, box.card)
+            self.do(lambda tx: rekeying.begin(tx, self.me, beginning, card))
+        except (BadCard, WeakKey) as error:
+            self.dropped.append(f"{type(error).__name__}: {error}")
+            self.do(lambda tx: planning.tried(tx, self.me, beginning.device.dsk))
 
     def knock(self, contact: people.ContactRow, invite: Invite) -> None:
         if self.me.now_s >= invite.expires_s:
@@ -195,8 +212,12 @@ class Home:
         for put in postbox.due_puts(self.tx, NODE, 2**50, 1000):
             box = self.node.boxes.get(put.mailbox)
             if box is None or all(put.id != held for _, held, _, _ in box.items):
-                self.do(lambda tx, at=put: postbox.forget_puts_from(tx, at))  # type: ignore[misc] # mypy: no default in lambdas
+                self.do(lambda tx, at=put: self._lapse(tx, at))  # type: ignore[misc] # mypy: no default in lambdas
                 self.progress.pop(put.dsk, None)
+
+    def _lapse(self, tx: sqlite3.Connection, put: postbox.Waiting) -> None:
+        postbox.forget_puts_from(tx, put)
+        planning.lapsed(tx, self.me, put.dsk)
 
     # ── as the one way in does it ─────────────────────────────────────────────────────────────────
 
@@ -315,11 +336,13 @@ class Home:
         return logbook.unticked(self.tx, row.conv, {self.me.dsk}, people.ticked(self.tx, row.id))
 
     def fingerprint(self) -> bytes:
-        """Changes when anything in the database does."""
+        """Changes when anything in the database does, but for the plan of a reset."""
         # Not `iterdump`: it would also make the words table's shadow tables part of the promise.
         hashed = blake2b()
         for (table,) in self.tx.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall():
-            for row in self.tx.execute(f"SELECT * FROM {table}"):  # noqa: S608 (the schema's own names)
+            columns = [row[1] for row in self.tx.execute(f"PRAGMA table_info({table})")]
+            kept = ", ".join(column for column in columns if table != "devices" or column not in PLAN_OF_A_RESET)
+            for row in self.tx.execute(f"SELECT {kept} FROM {table}"):  # noqa: S608 (the schema's own names)
                 hashed.update(repr((table, row)).encode())
         return hashed.digest()
 

@@ -1,0 +1,107 @@
+"""Which devices speak for an account: what its lists say, newest first. Every function runs in a transaction (§1)."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from ..errors import DeviceListConflict, StaleDeviceList, UnknownDevice
+from ..history import people
+from ..identity import DEVICE_LIMIT, BadDeviceList, Device, DeviceList
+from ..sealing import Opened, Sessions, sender_hint
+from .me import Me
+from .outcome import Outcome
+
+
+def learn(
+    tx: sqlite3.Connection, me: Me, contact: people.ContactRow, listed: DeviceList, outcome: Outcome
+) -> DeviceList:
+    """The account's newest list, which may be this one; then the devices it leaves out are revoked.
+
+    Raises `BadDeviceList` for another account's, `StaleDeviceList` and `DeviceListConflict`; then the one held stays.
+    """
+    if listed.account != contact.account:
+        raise BadDeviceList("a device list of another account")
+    raw = people.newest_device_list(tx, contact.account)
+    known = DeviceList.parse(raw) if raw else None
+    if known is not None and listed.seq < known.seq:
+        raise StaleDeviceList("an older device list than the one held")
+    if known is not None and listed.seq == known.seq and listed.raw != known.raw:
+        outcome.notices.append(
+            f"{_name(contact)} has signed two different lists of devices with one number: ask them about it"
+        )
+        raise DeviceListConflict("two device lists with one number")
+    if known is not None and listed.seq == known.seq:
+        return known
+    people.keep_device_list(tx, listed.account, listed.seq, listed.raw)
+    for device in people.devices(tx, contact.id):
+        if not listed.holds(device.dsk, device.dik):
+            people.revoke(tx, device.dsk, me.now_s)
+            outcome.revoked.add(device.dsk)
+            outcome.notices.append(f"{_name(contact)} has removed a device: nothing goes to it any more")
+    outcome.contacts.add(contact.id)
+    return listed
+
+
+def hear(tx: sqlite3.Connection, me: Me, contact: people.ContactRow, dsk: bytes, raw: bytes, outcome: Outcome) -> None:
+    """A list from a contact's device: learnt from; one that is older than ours is answered with ours."""
+    try:
+        learn(tx, me, contact, DeviceList.parse(raw), outcome)
+    except StaleDeviceList as error:
+        outcome.drop(error, contact.id)
+        newest = people.newest_device_list(tx, contact.account)
+        if newest is not None and me.wary.is_news(contact.id, f"stale {dsk.hex()}", now_s=me.now_s):
+            outcome.lists[dsk] = newest
+            outcome.owed[dsk] = None
+    except (BadDeviceList, DeviceListConflict) as error:
+        outcome.drop(error, contact.id)
+
+
+def hear_of_mine(tx: sqlite3.Connection, me: Me, raw: bytes, outcome: Outcome) -> None:
+    """Somebody holds a newer list of my own account than I showed; it is signed by my account's key."""
+    try:
+        listed = DeviceList.parse(raw)
+    except BadDeviceList as error:
+        outcome.drop(error)
+        return
+    if listed.account != me.identity.account or listed.seq <= me.device_list.seq:
+        outcome.drop(StaleDeviceList("a list of this account that is not newer than its own"))
+        return
+    people.set_setting(tx, "device_list", listed.raw)
+    outcome.relisted = listed
+    here = listed.holds(me.dsk, me.identity.dik)
+    outcome.notices.append(
+        "your account's list of devices is a newer one"
+        if here
+        else "this device was removed from your account: your contacts do not read it any more"
+    )
+
+
+def welcome(
+    tx: sqlite3.Connection,
+    me: Me,
+    contact: people.ContactRow,
+    device: Device,
+    sessions: Sessions,
+    opened: Opened,
+    listed: DeviceList,
+    outcome: Outcome,
+) -> None:
+    """A device of a contact's that is new here, listed by its account, becomes one of theirs.
+
+    Raises what `learn` does, and `UnknownDevice` for one too many or another's.
+    """
+    known = people.device(tx, device.dsk)
+    if known is not None or device.dsk == me.dsk:
+        raise UnknownDevice("a device that is another's")
+    newest = learn(tx, me, contact, listed, outcome)
+    if not newest.holds(*device) or len(people.devices(tx, contact.id)) >= DEVICE_LIMIT:
+        raise UnknownDevice("a device that its account does not list, or one too many")
+    row = people.DeviceRow(device.dsk, device.dik, contact.id, sessions.encode(), b"")
+    people.put_device(tx, row, sender_hint(device.dsk))
+    outcome.contacts.add(contact.id)
+    outcome.owed[device.dsk] = None
+    outcome.notices.append(f"{_name(contact)} has a new device")
+
+
+def _name(contact: people.ContactRow) -> str:
+    return contact.alias or contact.name or "a contact"

@@ -1,0 +1,65 @@
+"""Prekeys: mine, in cards and inside sessions, and those others sent. Every function runs in a transaction (§1, §2)."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from ..history import people, postbox
+from ..history.people import DeviceRow
+from ..sealing import BadCard, Prekeys, new_prekey
+from .me import Me
+from .outcome import Outcome
+from .payload import FreshPrekeys
+
+# Cards are replaced at least so often, though nobody used them; for a prekey not known here, not more often than that.
+CARD_LIFE_S = 7 * 24 * 3600
+CARD_EVERY_S = 3600
+# §1 How long secrets outlive their successors' publication, used and unused; and how long any lives.
+USED_LIFE_S = 24 * 3600
+UNUSED_LIFE_S = 30 * 24 * 3600
+PREKEY_LIFE_S = 60 * 24 * 3600
+
+
+def fresh(tx: sqlite3.Connection, me: Me, device: DeviceRow) -> FreshPrekeys:
+    """Prekeys of mine for the next session with a device; they count as published with the message they go in."""
+    secret = new_prekey(me.random)
+    postbox.add_prekey(tx, secret.prekey_id, secret.encode(), me.now_s, device.dsk)
+    postbox.prekey_published(tx, secret.prekey_id, me.now_s)
+    return FreshPrekeys(Prekeys.sign(me.identity, secret).raw)
+
+
+def card_is_set(tx: sqlite3.Connection, mailbox: bytes, prekey_id: bytes, now_s: int) -> None:
+    """The node shows it from now on."""
+    if postbox.prekey(tx, prekey_id) is not None:
+        postbox.set_card(tx, mailbox, prekey_id, at_node=True)
+        postbox.prekey_published(tx, prekey_id, now_s)
+
+
+def keep(tx: sqlite3.Connection, contact: int, dsk: bytes, item: FreshPrekeys, outcome: Outcome) -> None:
+    """Prekeys a device sent for the next session; they must be its own."""
+    try:
+        prekeys = Prekeys.parse(item.raw)
+        if prekeys.dsk != dsk:
+            raise BadCard("prekeys of another device")
+    except BadCard as error:
+        outcome.drop(error, contact)
+        return
+    people.set_rekeying(tx, dsk, prekeys=prekeys.raw)
+
+
+def tend(tx: sqlite3.Connection, me: Me) -> list[str]:
+    """Delete secrets whose time is over, and let cards show others where theirs is; the nodes they are at (§1)."""
+    now_s = me.now_s
+    postbox.drop_old_prekeys(
+        tx,
+        used_before_s=now_s - USED_LIFE_S,
+        unused_before_s=now_s - UNUSED_LIFE_S,
+        made_before_s=now_s - PREKEY_LIFE_S,
+    )
+    return postbox.renew_cards(tx, now_s - CARD_LIFE_S)
+
+
+def unknown(tx: sqlite3.Connection, me: Me, contact: int | None, outcome: Outcome) -> None:
+    """A handshake came on a prekey that is gone: the card it was taken from is old, so a new one is shown."""
+    if contact is not None:
+        outcome.nodes.update(postbox.renew_cards(tx, me.now_s - CARD_EVERY_S, contact))

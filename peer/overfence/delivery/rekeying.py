@@ -1,0 +1,101 @@
+"""Beginning anew with a device: the handshakes that are due, and what comes of them. Runs in transactions (§2, §3)."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from ..history import people
+from ..history.event import Address
+from ..history.people import ContactState, DeviceRow
+from ..identity import Device
+from ..sealing import BadCard, BadState, Card, Prekeys, Sessions
+from . import planning
+from .me import Me
+from .outcome import Outcome
+from .outgoing import haves, introduction, post
+from .payload import Reset, encode_payload
+
+_OPEN = (ContactState.WAITING, ContactState.ACCEPTED)
+
+
+@dataclass(frozen=True)
+class Due:
+    """A session that is to be begun; on ``prekeys`` where the device sent some, else on those of its card."""
+
+    device: DeviceRow
+    account: bytes
+    address: Address
+    prekeys: Prekeys | None
+
+
+def due(tx: sqlite3.Connection, me: Me, node: str) -> tuple[list[Due], int | None]:
+    """The sessions to begin now with devices at a node, and when the next one is."""
+    found, later = [], None
+    for device, begin_s in people.to_begin_with(tx):
+        addresses = people.addresses(tx, device.dsk)
+        contact = people.contact(tx, device.contact)
+        if not addresses or addresses[0].node != node or contact.state not in _OPEN:
+            continue
+        if begin_s > me.now_s:
+            later = min(begin_s, later or begin_s)
+            continue
+        state = people.rekeying(tx, device.dsk)
+        # One that lost its sessions may have lost the secrets of what it sent in them.
+        prekeys = (
+            None if state.unread or state.resets or state.lapses >= planning.LAPSES_LIMIT else _sent(state.prekeys)
+        )
+        found.append(Due(device, contact.account, addresses[0], prekeys))
+    return found, later
+
+
+def begin(tx: sqlite3.Connection, me: Me, beginning: Due, card: Card | None) -> str | None:
+    """Send the handshake, in no older session's stead until it is answered; the node to wake.
+
+    Raises `BadCard` for another's card and `WeakKey`; then it is tried again later.
+    """
+    device = people.device(tx, beginning.device.dsk)
+    if device is None or device.revoked_s:
+        return None
+    state, contact = people.rekeying(tx, device.dsk), people.contact(tx, device.contact)
+    peer = Device(device.dsk, device.dik)
+    planning.tried(tx, me, device.dsk)
+    prekeys = beginning.prekeys
+    if card is not None:
+        if card.device_list.account != contact.account or card.device != peer:
+            raise BadCard("the card is another's than the device's whose mailbox it lies at")
+        prekeys = card.prekeys
+    if prekeys is None:
+        return None
+    try:
+        sessions = Sessions.decode(device.sessions)
+    except BadState:
+        sessions = Sessions()
+    sessions.give_up()
+    sessions.initiate(me.identity, peer, contact.account, prekeys, now_s=me.now_s, random=me.random)
+    reset = () if state.unread is None else (Reset(state.unread),)
+    items = (introduction(tx, me, device, sessions), *reset, *haves(tx, me, contact))
+    message = sessions.seal_unanswered(encode_payload(*items), random=me.random)
+    people.set_sessions(tx, device.dsk, sessions.encode(), device.introduced)
+    people.set_rekeying(tx, device.dsk, prekeys=None, lapses=0)
+    return post(tx, me, device.dsk, message)
+
+
+def reset(tx: sqlite3.Connection, dsk: bytes, sid: bytes, outcome: Outcome) -> None:
+    """The device cannot read that session: nothing more is sent in it, and what was is sealed anew."""
+    device = people.device(tx, dsk)
+    if device is None:
+        return
+    sessions = Sessions.decode(device.sessions)
+    if not sessions.mute(sid):
+        return  # once: a session nobody holds, or named again, makes no work
+    people.set_sessions(tx, dsk, sessions.encode(), device.introduced)
+    people.forget_puts_to(tx, dsk)
+    outcome.lowered.add(dsk)
+
+
+def _sent(raw: bytes | None) -> Prekeys | None:
+    try:
+        return None if raw is None else Prekeys.parse(raw)
+    except BadCard:
+        return None
