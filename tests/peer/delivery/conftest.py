@@ -19,7 +19,7 @@ from overfence.history.event import Event, Text
 from overfence.history.migrations import migrations
 from overfence.history.people import ContactState
 from overfence.identity import Device, DeviceList, Identity, Invite
-from overfence.sealing import BadCard, WeakKey, open_card, seal_envelope
+from overfence.sealing import BadCard, Prekeys, PrekeySecret, Sessions, WeakKey, open_card, seal_envelope
 from overfence_signalling import day_of
 from sqlite_utils import Database
 
@@ -134,7 +134,8 @@ class Home:
     # ── as the postman does it ────────────────────────────────────────────────────────────────────
 
     def errands(self) -> None:
-        """Open, close and furnish mailboxes, knock, and hand over what waits."""
+        """Open, close and furnish mailboxes, knock, begin anew, and hand over what waits."""
+        self.do(lambda tx: prekeys.tend(tx, self.me))
         for box in postbox.mailboxes(self.tx, NODE):
             if box.closing:
                 self.node.boxes.pop(box.mailbox, None)
@@ -147,7 +148,6 @@ class Home:
         for contact, invite, made in meeting.knocks(self.tx):
             if not made:
                 self.knock(contact, invite)
-        self.do(lambda tx: prekeys.tend(tx, self.me))
         for beginning in rekeying.due(self.tx, self.me, NODE)[0]:
             self.begin(beginning)
         self.seal_all()
@@ -296,6 +296,19 @@ class Home:
             return message
 
         return self.do(work)
+
+    def offer_on(self, to: Home, prekey_id: bytes) -> bytes:
+        """A first message to the other, whose handshake names this prekey."""
+        secret = PrekeySecret(prekey_id, self.random(32), self.random(64))
+        sessions, peer = Sessions(), Device(to.me.dsk, to.identity.dik)
+        prekeys = Prekeys.sign(to.identity, secret)
+        sessions.initiate(self.identity, peer, to.identity.account, prekeys, now_s=self.clock_s, random=self.random)
+        return sessions.seal(b"", random=self.random)
+
+    @property
+    def clock_s(self) -> int:
+        """Unix seconds."""
+        return self.node.clock.now_s
 
     def envelope(self, to: Home, message: bytes) -> tuple[bytes, bytes]:
         """The mailbox the other takes it by, and the message in an envelope for it."""
