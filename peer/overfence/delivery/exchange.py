@@ -366,6 +366,8 @@ class Exchange:
         for dsk, key, run in outcome.told:
             if dsk not in known:
                 self._told(dsk, key, run)
+        if outcome.relisted is not None:
+            self._me.device_list = outcome.relisted
         for dsk in outcome.revoked & self._devices.keys():
             self._spawn(self._devices[dsk].direct.drop())
         for dsk in outcome.lowered & self._devices.keys():

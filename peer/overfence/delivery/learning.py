@@ -50,7 +50,7 @@ def take_batch(
         for entry in ordered:
             if not entry.hidden:
                 outcome.ordered.append((scope.contact.id, entry))
-            if entry.event.header.device not in scope.mine:
+            if entry.event.header.device not in scope.mine or scope.is_own:
                 _learn(tx, me, scope.contact, entry, outcome)
     intake.close()
 
@@ -60,6 +60,7 @@ class _Scope:
 
     def __init__(self, tx: sqlite3.Connection, me: Me, contact: people.ContactRow, *, by_sibling: bool) -> None:
         self.contact = contact
+        self.is_own = contact.account == me.identity.account
         self.mine = me.authors(tx)
         theirs = people.authors(tx, contact.account)
         self.authors = theirs | self.mine if by_sibling else theirs - self.mine

@@ -6,6 +6,7 @@ import sqlite3
 
 from ..errors import DeviceListConflict, StaleDeviceList, UnknownDevice
 from ..history import people
+from ..history.event import Devices
 from ..identity import DEVICE_LIMIT, BadDeviceList, Device, DeviceList
 from ..sealing import Opened, Sessions, sender_hint
 from .me import Me
@@ -37,7 +38,7 @@ def learn(
         if not listed.holds(device.dsk, device.dik):
             people.revoke(tx, device.dsk, me.now_s)
             outcome.revoked.add(device.dsk)
-            outcome.notices.append(f"{_name(contact)} has removed a device: nothing goes to it any more")
+            outcome.notices.append(f"{_whose(me, contact)} a device: nothing goes to it any more")
     outcome.contacts.add(contact.id)
     return listed
 
@@ -45,7 +46,9 @@ def learn(
 def hear(tx: sqlite3.Connection, me: Me, contact: people.ContactRow, dsk: bytes, raw: bytes, outcome: Outcome) -> None:
     """A list from a contact's device: learnt from; one that is older than ours is answered with ours."""
     try:
-        learn(tx, me, contact, DeviceList.parse(raw), outcome)
+        listed = learn(tx, me, contact, DeviceList.parse(raw), outcome)
+        if contact.account == me.identity.account and listed.seq > me.device_list.seq:
+            _adopt(tx, me, listed, outcome)
     except StaleDeviceList as error:
         outcome.drop(error, contact.id)
         newest = people.newest_device_list(tx, contact.account)
@@ -66,14 +69,28 @@ def hear_of_mine(tx: sqlite3.Connection, me: Me, raw: bytes, outcome: Outcome) -
     if listed.account != me.identity.account or listed.seq <= me.device_list.seq:
         outcome.drop(StaleDeviceList("a list of this account that is not newer than its own"))
         return
+    own = people.contact_of(tx, listed.account)
+    if own is not None:
+        hear(tx, me, own, me.dsk, raw, outcome)
+    else:
+        _adopt(tx, me, listed, outcome)
+
+
+def publish(tx: sqlite3.Connection, me: Me, listed: DeviceList, outcome: Outcome) -> None:
+    """A list this device has just signed: from here on it holds, and everybody is told (§6.1)."""
+    own = people.contact_of(tx, listed.account)
+    if own is not None:
+        learn(tx, me, own, listed, outcome)
+    _adopt(tx, me, listed, outcome)
+    for contact in people.contacts(tx):
+        me.write(tx, contact, "devices", Devices(listed.raw))
+
+
+def _adopt(tx: sqlite3.Connection, me: Me, listed: DeviceList, outcome: Outcome) -> None:
     people.set_setting(tx, "device_list", listed.raw)
     outcome.relisted = listed
-    here = listed.holds(me.dsk, me.identity.dik)
-    outcome.notices.append(
-        "your account's list of devices is a newer one"
-        if here
-        else "this device was removed from your account: your contacts do not read it any more"
-    )
+    if not listed.holds(me.dsk, me.identity.dik):
+        outcome.notices.append("this device was removed from your account: your contacts do not read it any more")
 
 
 def welcome(
@@ -101,6 +118,10 @@ def welcome(
     outcome.contacts.add(contact.id)
     outcome.owed[device.dsk] = None
     outcome.notices.append(f"{_name(contact)} has a new device")
+
+
+def _whose(me: Me, contact: people.ContactRow) -> str:
+    return "your account has removed" if contact.account == me.identity.account else f"{_name(contact)} has removed"
 
 
 def _name(contact: people.ContactRow) -> str:

@@ -13,9 +13,12 @@ from ..sealing import Random, mailbox_address
 from .wariness import Wariness
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Me:
-    """Keys, name, server, randomness and the wall clock (unix milliseconds) of this device."""
+    """Keys, name, server, randomness and the wall clock (unix milliseconds) of this device.
+
+    Only ``device_list`` ever changes: when the account signs another.
+    """
 
     identity: Identity
     device_list: DeviceList

@@ -50,13 +50,15 @@ def keep(tx: sqlite3.Connection, contact: int, dsk: bytes, item: FreshPrekeys, o
 def tend(tx: sqlite3.Connection, me: Me) -> list[str]:
     """Delete secrets whose time is over, and let cards show others where theirs is; the nodes they are at (§1)."""
     now_s = me.now_s
+    # First, while what a card shows is still known here.
+    nodes = postbox.renew_cards(tx, now_s - CARD_LIFE_S)
     postbox.drop_old_prekeys(
         tx,
         used_before_s=now_s - USED_LIFE_S,
         unused_before_s=now_s - UNUSED_LIFE_S,
         made_before_s=now_s - PREKEY_LIFE_S,
     )
-    return postbox.renew_cards(tx, now_s - CARD_LIFE_S)
+    return nodes
 
 
 def unknown(tx: sqlite3.Connection, me: Me, contact: int | None, outcome: Outcome) -> None:

@@ -262,6 +262,16 @@ class Home:
 
         return self._act(self.do(work))
 
+    def act(self, work: Callable[[sqlite3.Connection, Outcome], None]) -> Outcome:
+        """Something this device does by itself, and what that leads to."""
+
+        def whole(tx: sqlite3.Connection) -> Outcome:
+            outcome = Outcome()
+            work(tx, outcome)
+            return outcome
+
+        return self._act(self.do(whole))
+
     def _finish(self, tx: sqlite3.Connection, outcome: Outcome) -> Outcome:
         meeting.close_used_invites(tx, outcome)
         outcome.owed.update(dict.fromkeys(outcome.duplicates))
@@ -271,6 +281,8 @@ class Home:
     def _act(self, outcome: Outcome) -> Outcome:
         self.dropped += [f"{type(refused.error).__name__}: {refused.error}" for refused in outcome.dropped]
         self.notices += outcome.notices
+        if outcome.relisted is not None:
+            self.me.device_list = outcome.relisted
         self.shown += [(contact, entry.event) for contact, entry in outcome.ordered]
         for dsk, key, run in outcome.told:
             self.ticked = max(self.ticked, run.end)

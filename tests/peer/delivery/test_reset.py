@@ -151,9 +151,9 @@ def test_a_reset_is_heeded_once_and_only_for_a_session_that_is_held(world: World
         assert not bob.take_message(ada.me.dsk, ada.seal(bob, Reset(sid))).lowered
     device = people.device(bob.tx, ada.me.dsk)
     assert device is not None
-    sid = Sessions.decode(device.sessions).sending_sid
-    assert sid is not None
-    messages = [ada.seal(bob, Reset(sid)) for _ in range(2)]
+    sending = Sessions.decode(device.sessions).sending_sid
+    assert sending is not None
+    messages = [ada.seal(bob, Reset(sending)) for _ in range(2)]
     assert bob.take_message(ada.me.dsk, messages[0]).lowered == {ada.me.dsk}
     assert not bob.take_message(ada.me.dsk, messages[1]).lowered
 
@@ -179,7 +179,8 @@ def test_a_card_that_is_swapped_or_withheld_is_told_and_tried_again(world: World
     [address, *_] = people.addresses(ada.tx, bob.me.dsk)
     [of_eve, *_] = people.addresses(ada.tx, eve.me.dsk)
     genuine = world.node.boxes[address.mailbox].card
-    for bad in (os.urandom(3000), world.node.boxes[of_eve.mailbox].card, None):
+    bad_cards: list[bytes | None] = [os.urandom(3000), world.node.boxes[of_eve.mailbox].card, None]
+    for bad in bad_cards:
         world.node.boxes[address.mailbox].card = bad
         bob.errands()
         ada.fetch()
