@@ -32,6 +32,14 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     counter: Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
     status: Annotated[str, msgspec.Meta(max_length=16)] = "here"
 
+    @classmethod
+    def open(cls, secret: bytes, topic: bytes, sealed: bytes) -> Entry:
+        """What a member of the topic says; raises `BadEntry`."""
+        try:
+            return msgspec.msgpack.decode(open_entry(secret, topic, sealed), type=cls)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise BadEntry(f"no topic entry: {type(error).__name__}") from None
+
 
 @dataclass(frozen=True)
 class _Topic:
@@ -116,9 +124,8 @@ class Presence:
             return
         for member in entries:
             try:
-                raw = open_entry(known.secret, topic, member.entry)
-                entry = msgspec.msgpack.decode(raw, type=Entry)
-            except (BadEntry, msgspec.MsgspecError, UnicodeDecodeError):
+                entry = Entry.open(known.secret, topic, member.entry)
+            except BadEntry:
                 continue  # whoever knows a topic's id may enter it; only its secret's holders can say something
             members = self._members.setdefault((node.url, topic), {})
             full = len(members) >= MEMBERS_LIMIT and member.member not in members

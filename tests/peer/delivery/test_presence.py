@@ -91,3 +91,22 @@ async def test_a_frame_full_of_leavings_costs_no_more_than_reading_it(world: Wor
     began_at = time.process_time()
     room.presence.left(node, room.topic, (127,) * 65_000)
     assert time.process_time() - began_at < 0.2
+
+
+async def test_an_entry_nested_deeper_than_the_stack_is_passed_over(world: World) -> None:
+    """What a later version adds behind is skipped by descending into it; a contact may add a thousand levels."""
+    room, node, secret = Room(world.ada), SaidNode("ws://one"), os.urandom(32)
+    await room.presence.enter(node, 1, secret)
+    topic = topic_id(secret, node.id, room.presence.date)
+    plain = msgspec.msgpack.encode(Entry(os.urandom(32), 1))
+    deep = b"\x94" + plain[1:] + b"\x91" * 930 + b"\xc0"
+    nested = TopicEntry(member=1, entry=seal_entry(secret, topic, deep, os.urandom))
+
+    def hear(frames: int) -> None:
+        if frames:
+            hear(frames - 1)
+        else:
+            room.presence.entered(node, topic, (nested,))
+
+    hear(100)
+    assert room.told == []

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from tests.peer.sealing.conftest import Pair
 
 
+# How often either side is tried, with fresh keys each time.
+RUNS = 150
+
+
 class Oracle(BaseState):
     @staticmethod
     def _encode_public_key(key_format: IdentityKeyFormat, pub: bytes) -> bytes:
@@ -43,6 +47,11 @@ def clamped(secret: bytes) -> bytes:
 
 
 async def test_we_begin_and_x3dh_answers_with_the_same_secret() -> None:
+    for _ in range(RUNS):
+        await we_begin_and_x3dh_answers()
+
+
+async def we_begin_and_x3dh_answers() -> None:
     oracle = new_oracle()
     bundle = oracle.bundle
     dik_secret, ek_secret = urandom(32), urandom(32)
@@ -58,6 +67,11 @@ async def test_we_begin_and_x3dh_answers_with_the_same_secret() -> None:
 
 
 async def test_x3dh_begins_and_we_answer_with_the_same_secret() -> None:
+    for _ in range(RUNS):
+        await x3dh_begins_and_we_answer()
+
+
+async def x3dh_begins_and_we_answer() -> None:
     oracle = new_oracle()
     dik_secret, spk_secret = clamped(urandom(32)), urandom(32)
     spk = agreement_public(spk_secret)
