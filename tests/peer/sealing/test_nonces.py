@@ -19,7 +19,7 @@ COUNTS = st.integers(1, 6)
 
 
 class Sealer:
-    """Seals, and notes each nonce; when a database is set back its randomness goes on, as an operating system's does."""
+    """Seals, and notes each nonce; when a database is set back its randomness goes on, as a system's does."""
 
     def __init__(self, seed: int) -> None:
         self.talk = Talk(seed)
