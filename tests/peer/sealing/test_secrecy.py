@@ -155,6 +155,29 @@ def test_our_own_code_with_an_emptied_memory_opens_nothing_of_the_past(name: str
     assert all(line is late for line in opened)
 
 
+@WHO
+def test_our_own_code_goes_on_from_a_copy_for_one_round_trip(name: str) -> None:
+    """Whatever a device draws after it was copied, the copy cannot draw again."""
+    talk = acquainted()
+    who = talk.ada if name == "ada" else talk.bob
+    other = talk.pair.other(who)
+    talk.tell(other)
+    talk.tell(who)
+    stolen = who.sessions.encode()
+    for _ in range(6):
+        talk.tell(other)
+        talk.tell(who)
+    who.sessions = Sessions.decode(stolen)
+    followed = []
+    for number, line in enumerate(talk.lines[-12:]):
+        try:
+            talk.pair.hear(who, line.message)
+        except SealingError:
+            continue
+        followed.append(number)
+    assert followed == [0]
+
+
 def copies(raw: bytes) -> list[Sessions]:
     """Sessions as they are stored, as if they remembered nothing that was read, and none at all."""
     kept, forgetful = (Sessions.decode(raw) for _ in range(2))
