@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from overfence.sealing import SealingError, Sessions
 from overfence.sealing.ratchet import SKIPPED_LIFE_S
@@ -57,32 +57,9 @@ class Snapshot:
         return line.answers == card.spk and card.prekey_id in self.kept
 
 
-MOVE = st.tuples(
-    st.sampled_from(["say", "say", "say", "hear", "hear", "hear all", "lose", "wait", "renew"]),
-    st.booleans(),
-    st.integers(0, 40),
-)
-MOVES = st.lists(MOVE, max_size=25)
-
-
-@given(before=MOVES, after=MOVES, seed=st.integers(0, 2**32))
-def test_a_snapshot_opens_what_is_under_way_and_one_round_trip_and_nothing_else(
-    before: list[tuple[str, bool, int]], after: list[tuple[str, bool, int]], seed: int
-) -> None:
-    talk = Talk(seed)
-    talk.renew(talk.ada)
-    for move in before:
-        talk.move(*move)
-    snapshots = [Snapshot(talk, who) for who in (talk.ada, talk.bob)]
-    for move in after:
-        talk.move(*move)
-    for snapshot in snapshots:
-        snapshot.check()
-
-
-def acquainted(round_trips: int = 3) -> Talk:
+def acquainted(round_trips: int = 3, *, seed: int = 1) -> Talk:
     """A conversation of which everything arrived, and whose first prekey is gone."""
-    talk = Talk()
+    talk = Talk(seed)
     talk.renew(talk.ada)
     talk.hear(talk.under_way[0])
     talk.wait(DAY_S + 1)
@@ -91,6 +68,30 @@ def acquainted(round_trips: int = 3) -> Talk:
             talk.tell(who)
             talk.tell(who)
     return talk
+
+
+MOVE = st.tuples(
+    st.sampled_from(["say", "say", "say", "hear", "hear", "hear all", "lose", "wait", "renew"]),
+    st.booleans(),
+    st.integers(0, 40),
+)
+MOVES = st.lists(MOVE, min_size=8, max_size=25)
+
+
+@settings(max_examples=40)
+@given(before=MOVES, after=MOVES, begun=st.booleans(), seed=st.integers(0, 2**32))
+def test_a_snapshot_opens_what_is_under_way_and_one_round_trip_and_nothing_else(
+    before: list[tuple[str, bool, int]], after: list[tuple[str, bool, int]], begun: bool, seed: int
+) -> None:
+    talk = acquainted(1, seed=seed) if begun else Talk(seed)
+    talk.renew(talk.ada)
+    for move in before:
+        talk.move(*move)
+    snapshots = [Snapshot(talk, who) for who in (talk.ada, talk.bob)]
+    for move in after:
+        talk.move(*move)
+    for snapshot in snapshots:
+        snapshot.check()
 
 
 @WHO
