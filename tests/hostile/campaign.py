@@ -52,7 +52,7 @@ def run(story: Story) -> Result:
         if broken is None and seals.repeated:
             broken = f"{seals.repeated} pairs of key and nonce were used twice"
     counts = hostility.counts + Counter(
-        {"sealed": seals.count, "commits": world.ada.commits + world.bob.commits, "said": hostility.promises.said}
+        {"sealed": seals.count, "commits": world.ada.commits + world.bob.commits, "said": hostility.promises.said, "ended apart": hostility.promises.apart}
     )
     failures = [] if broken is None else [(story.seed, broken)]
     return Result(1, counts, hostility.flipped, hostility.sizes, failures)

@@ -8,7 +8,7 @@ from functools import partial
 from random import Random
 from typing import NamedTuple
 
-from overfence.delivery.incoming import Outcome
+from overfence.delivery.outcome import Outcome
 from overfence.history import people, postbox
 from overfence.sealing import Pre, open_envelope, seal_envelope
 

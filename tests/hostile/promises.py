@@ -26,6 +26,8 @@ class Promises:
         self.standing: dict[str, list[str]] = {home.name: [] for home in self.pair}
         # Whoever was set back may hold less than it once confirmed, until the other has sent it again.
         self.was_set_back = False
+        # Did one of them end without knowing the other?
+        self.apart = False
 
     def say(self, home: CopiedHome, length: int) -> None:
         """One more line, like no other."""
@@ -36,7 +38,8 @@ class Promises:
 
     def forget(self, home: CopiedHome) -> None:
         """It was set back: what it no longer knows that it said need not be readable any more."""
-        held = set(home.texts(self.other(home)))
+        other = self.other(home)
+        held = set(home.texts(other)) if home.knows(other) else set()
         self.standing[home.name] = [text for text in self.standing[home.name] if text in held]
         self.was_set_back = True
 
@@ -75,6 +78,10 @@ class Promises:
 
     def check_end(self) -> None:
         """After the calm: both can talk, and everything that was said and not undone is there for both."""
+        if not all(home.knows(self.other(home)) for home in self.pair):
+            # Set back to before they met: only a new invite brings those two together, and nothing else may come of it.
+            self.apart = True
+            return self.check()
         for home in self.pair:
             self.say(home, 0)
         self.world.settle(rounds=4)
@@ -90,5 +97,9 @@ class Promises:
             ticked = people.delivered_upto(home.tx, home.contact(other).id)
             if ticked != len(other.log(home, home)):
                 raise Broken("not everything the other holds is ticked")
-        if self.world.ada.texts(self.world.bob) != self.world.bob.texts(self.world.ada):
+        ada, bob = self.world.ada.texts(self.world.bob), self.world.bob.texts(self.world.ada)
+        if [text for text in ada if text in set(bob)] != [text for text in bob if text in set(ada)]:
             raise Broken("two timelines")
+        # What only one has was said by the other, who lost it with its own disk.
+        if lost := {text for text in {*ada, *bob} - {*ada} & {*bob} if text in self.standing[text.split()[0]]}:
+            raise Broken(f"{len(lost)} texts stand in one timeline only")
