@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from .home import HostileWorld, watched
+from .home import HostileWorld, beginning, watched
 from .hostility import Hostility
 from .promises import Broken
 from .story import Story, draw
@@ -46,13 +46,18 @@ class Result:
 def run(story: Story) -> Result:
     """Play it once, calm down, and hold the end against the promises."""
     with watched() as seals:
-        world = HostileWorld(story.seed, met=story.met)
+        world = HostileWorld(story.seed, met=story.met, begun=beginning(story.met))
         hostility = Hostility(world, story.seed)
         broken = _broken(hostility, story)
         if broken is None and seals.repeated:
             broken = f"{seals.repeated} pairs of key and nonce were used twice"
     counts = hostility.counts + Counter(
-        {"sealed": seals.count, "commits": world.ada.commits + world.bob.commits, "said": hostility.promises.said, "ended apart": hostility.promises.apart}
+        {
+            "sealed": seals.count,
+            "commits": world.ada.commits + world.bob.commits,
+            "said": hostility.promises.said,
+            "ended apart": hostility.promises.apart,
+        }
     )
     failures = [] if broken is None else [(story.seed, broken)]
     return Result(1, counts, hostility.flipped, hostility.sizes, failures)

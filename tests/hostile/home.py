@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
+from functools import cache
 from random import Random
 from typing import NamedTuple, TypeVar
 from unittest import mock
@@ -14,7 +16,7 @@ from overfence.history.event import Event
 from overfence.identity import H
 from overfence.sealing import primitives
 
-from ..peer.delivery.conftest import Clock, Home, Node, World
+from ..peer.delivery.conftest import Box, Clock, Home, Node, World
 
 T = TypeVar("T")
 # Of all the commits of a story so many copies are kept, each commit as likely as any other.
@@ -65,11 +67,25 @@ class HostileWorld(World):
     bob: CopiedHome
     eve: CopiedHome
 
-    def __init__(self, seed: int, *, met: bool) -> None:
+    def __init__(self, seed: int, *, met: bool, begun: Begun | None = None) -> None:
         self.clock = Clock()
         self.node = Node(self.clock)
-        self.ada, self.bob, self.eve = (CopiedHome(name, self.node, seed) for name in ("Ada", "Bob", "Eve"))
+        names = ("Ada", "Bob", "Eve")
+        self.ada, self.bob, self.eve = (CopiedHome(name, self.node, 0) for name in names)
         self.homes = [self.ada, self.bob, self.eve]
+        if begun is None:
+            self.meet(met=met)
+        else:
+            self.clock.now_s, self.node.boxes = begun.now_s, deepcopy(begun.boxes)
+            for home, database in zip(self.homes, begun.databases, strict=True):
+                home.tx.deserialize(database)
+        for home in (self.ada, self.bob, self.eve):
+            # From here on chance is the seed's own.
+            home.seed, home.chance = seed, Random(f"{home.name} {seed}")  # noqa: S311 (a story that can be repeated)
+            home.copies.clear()
+            home.commits = 0
+
+    def meet(self, *, met: bool) -> None:
         for host in (self.ada, self.bob):
             self.eve.accept(host.invite())
         if met:
@@ -77,9 +93,24 @@ class HostileWorld(World):
         self.settle(rounds=4)
         if not met:
             self.bob.accept(self.ada.invite(life_s=30 * 86_400))
-        for home in (self.ada, self.bob):
-            home.copies.clear()
-            home.commits = 0
+
+    def begun(self) -> Begun:
+        """To begin others with."""
+        return Begun([home.tx.serialize() for home in self.homes], deepcopy(self.node.boxes), self.clock.now_s)
+
+
+class Begun(NamedTuple):
+    """A world as it is when a story begins."""
+
+    databases: list[bytes]
+    boxes: dict[bytes, Box]
+    now_s: int
+
+
+@cache
+def beginning(met: bool) -> Begun:
+    """The same for all stories: it is what is done afterwards that differs."""
+    return HostileWorld(0, met=met).begun()
 
 
 class Seals:

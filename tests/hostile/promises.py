@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from overfence.history import people
+from overfence.history import logbook, people
 from overfence.history.event import Text
 
 from .home import CopiedHome, HostileWorld
@@ -72,6 +72,7 @@ class Promises:
         """From here on nothing goes wrong, for as long as the back-offs may take and no longer."""
         for home in self.pair:
             home.restart()
+        self.world.homes = list(self.pair)  # Eve has nothing more to do with it
         for wait_s in CALM_S:
             self.world.settle(rounds=1)
             self.world.clock.now_s += wait_s
@@ -97,6 +98,10 @@ class Promises:
             ticked = people.delivered_upto(home.tx, home.contact(other).id)
             if ticked != len(other.log(home, home)):
                 raise Broken("not everything the other holds is ticked")
+            conv = home.contact(other).conv
+            for (device, log), told in people.told_of(home.tx, other.me.dsk).items():
+                if told.end and logbook.id_at(other.tx, conv, device, log, told.end) != told.tip:
+                    raise Broken("something is taken to be held that is not")
         ada, bob = self.world.ada.texts(self.world.bob), self.world.bob.texts(self.world.ada)
         if [text for text in ada if text in set(bob)] != [text for text in bob if text in set(ada)]:
             raise Broken("two timelines")
