@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 from nacl.bindings import (
     crypto_aead_xchacha20poly1305_ietf_decrypt,
@@ -17,6 +18,10 @@ from nacl.exceptions import RuntimeError as SodiumError
 from overfence.identity import KEY_BYTES, H, L, sign, verify
 
 from .errors import BadEntry, Forged, MalformedMessage, WeakKey
+
+if TYPE_CHECKING:
+    # The standard library has no public name for it.
+    from hashlib import _Hash as Hash
 
 __all__ = [
     "KEY_BYTES",
@@ -77,7 +82,10 @@ def zero_salted(ikm: bytes, info: bytes) -> bytes:
     inner, outer = _ZERO_INNER.copy(), _ZERO_OUTER.copy()
     inner.update(ikm)
     outer.update(inner.digest())
-    return hmac.digest(outer.digest(), info + b"\x01", "sha256")
+    inner, outer = _keyed(outer.digest())
+    inner.update(info + b"\x01")
+    outer.update(inner.digest())
+    return outer.digest()
 
 
 def chain_step(chain: bytes) -> tuple[bytes, bytes]:
@@ -87,9 +95,7 @@ def chain_step(chain: bytes) -> tuple[bytes, bytes]:
     """
     if len(chain) != KEY_BYTES:
         raise AssertionError("a chain key has 32 bytes")
-    block = chain + ZERO_SALT
-    inner = sha256(block.translate(_INNER_PAD))
-    outer = sha256(block.translate(_OUTER_PAD))
+    inner, outer = _keyed(chain)
     inner_after, outer_after = inner.copy(), outer.copy()
     inner.update(b"\x01")
     inner_after.update(b"\x02")
@@ -98,6 +104,17 @@ def chain_step(chain: bytes) -> tuple[bytes, bytes]:
     return outer.digest(), outer_after.digest()
 
 
+def _keyed(key: bytes) -> tuple[Hash, Hash]:
+    """HMAC's inner and outer hash states (RFC 2104) once a key of 32 bytes has gone in."""
+    block = key + ZERO_SALT
+    # To copy an empty state takes a third of the time a new one does.
+    inner, outer = _EMPTY.copy(), _EMPTY.copy()
+    inner.update(block.translate(_INNER_PAD))
+    outer.update(block.translate(_OUTER_PAD))
+    return inner, outer
+
+
+_EMPTY = sha256()
 # HMAC's inner and outer key masks (RFC 2104), as tables for bytes.translate.
 _INNER_PAD = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER_PAD = bytes(byte ^ 0x5C for byte in range(256))
@@ -134,7 +151,11 @@ def aead_open(key: bytes, sealed: bytes, ad: bytes) -> bytes:
 
 def pad(plaintext: bytes) -> bytes:
     """ISO/IEC 7816-4 padding to a multiple of 256 bytes: what ``sodium_pad`` does, at a tenth of the calls."""
-    return plaintext + b"\x80" + bytes(-(len(plaintext) + 1) % PAD_BYTES)
+    return plaintext + _PADDINGS[len(plaintext) % PAD_BYTES]
+
+
+# By how much of the last 256 bytes the plaintext takes.
+_PADDINGS = [b"\x80" + bytes(PAD_BYTES - 1 - taken) for taken in range(PAD_BYTES)]
 
 
 def unpad(padded: bytes) -> bytes:

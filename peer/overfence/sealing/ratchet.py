@@ -44,6 +44,7 @@ SKIPPED_LIFE_S = 30 * 24 * 3600
 SPENT_LIMIT = 1_000
 
 _HEADER = Layout(">2s8s32sII")
+_HEADER_FIELDS = Layout(">2x8s32sII")
 HEADER_BYTES = _HEADER.size
 _LEAST_BYTES = HEADER_BYTES + NONCE_BYTES + TAG_BYTES
 _NUMBER_LIMIT = 2**32
@@ -68,8 +69,7 @@ class Header(NamedTuple):
         """The header of a message without handshake; raises `MalformedMessage`."""
         if len(message) < _LEAST_BYTES or not message.startswith(MESSAGE_MARK):
             raise MalformedMessage("this is no message of a version known here")
-        _, sid, public, previous, number = _HEADER.unpack_from(message)
-        return cls(sid, public, previous, number)
+        return cls._make(_HEADER_FIELDS.unpack_from(message))
 
     def encode(self) -> bytes:
         """The 50 bytes of §3."""
@@ -118,7 +118,7 @@ class Ratchet(msgspec.Struct, array_like=True, kw_only=True):
         if self.sending is None or self.sent >= _NUMBER_LIMIT:
             raise NoSession("this session cannot send")
         key, after = chain_step(self.sending)
-        header = Header(self.sid, self.own_public, self.sent_before, self.sent).encode()
+        header = _HEADER.pack(MESSAGE_MARK, self.sid, self.own_public, self.sent_before, self.sent)
         sealed = aead_seal(zero_salted(key, _MESSAGE_INFO), pad(payload), self.ad + header, random)
         self.sending = after
         self.sent += 1
@@ -127,9 +127,7 @@ class Ratchet(msgspec.Struct, array_like=True, kw_only=True):
     def decrypt(self, message: bytes, *, now_s: int, random: Random, jump_limit: int = JUMP_LIMIT) -> bytes:
         """The payload of ``message``; raises `Duplicate`, `Forged`, `TooFarAhead` or `MalformedMessage`."""
         header = Header.parse(message)
-        place = _place(header.public, header.number)
-        kept = self.skipped.get(place)
-        if kept is not None:
+        if self.skipped and (kept := self.skipped.get(place := _place(header.public, header.number))) is not None:
             payload = self._open(kept[:KEY_BYTES], message)
             del self.skipped[place]
             return payload
@@ -145,7 +143,9 @@ class Ratchet(msgspec.Struct, array_like=True, kw_only=True):
         jump = header.number - self.received
         if jump < 0:
             raise Duplicate("this number was used")
-        chain, passed = _walk(chain, header.public, self.received, header.number)
+        passed: list[tuple[bytes, bytes]] = []
+        if jump:
+            chain, passed = _walk(chain, header.public, self.received, header.number)
         key, chain = chain_step(chain)
         payload = self._open(key, message)
         self.receiving = chain
