@@ -30,7 +30,7 @@ from ..sealing import (
 from . import learning, listing, planning, prekeys, rekeying
 from .me import Me
 from .outcome import Outcome
-from .outgoing import haves, post, seal_items
+from .outgoing import haves, post, readdress, seal_items
 from .payload import (
     AnyItem,
     Batch,
@@ -311,8 +311,8 @@ def _take_introduction(
     tx: sqlite3.Connection, me: Me, contact: people.ContactRow, dsk: bytes, item: Introduction, outcome: Outcome
 ) -> None:
     listing.hear(tx, me, contact, dsk, item.device_list, outcome)
-    if item.addresses:
-        people.set_addresses(tx, dsk, item.addresses)
+    if item.addresses and readdress(tx, dsk, item.addresses):
+        outcome.lowered.add(dsk)
     if len(item.topic) == KEY_BYTES:
         people.add_topic(tx, contact.id, item.topic)
     outcome.contacts.add(contact.id)

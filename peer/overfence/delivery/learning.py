@@ -13,6 +13,7 @@ from ..history.log import Verdict
 from . import listing, repair
 from .me import Me
 from .outcome import Outcome
+from .outgoing import readdress
 from .payload import LOGS_LIMIT, Batch, Fork, Have
 from .sync import LogKey
 
@@ -95,7 +96,8 @@ def _learn(tx: sqlite3.Connection, me: Me, contact: people.ContactRow, entry: lo
             people.set_contact(tx, contact.id, name=name)
             outcome.contacts.add(contact.id)
         case Addresses(addresses) if addresses:
-            people.set_addresses(tx, entry.event.header.device, addresses)
+            if readdress(tx, entry.event.header.device, addresses):
+                outcome.lowered.add(entry.event.header.device)
             outcome.contacts.add(contact.id)
         case Devices(raw):
             listing.hear(tx, me, contact, entry.event.header.device, raw, outcome)

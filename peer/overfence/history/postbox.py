@@ -243,6 +243,15 @@ def put_refused(tx: sqlite3.Connection, put_id: bytes, due_s: int) -> None:
     tx.execute("UPDATE puts SET tries = tries + 1, due_s = ? WHERE id = ?", (due_s, put_id))
 
 
+def forget_puts_elsewhere(tx: sqlite3.Connection, dsk: bytes) -> bool:
+    """Once some of what is on its way to a device lies where it takes nothing any more: all of it; whether that was."""
+    elsewhere = "dsk = ?1 AND mailbox NOT IN (SELECT mailbox FROM addresses WHERE dsk = ?1)"
+    if tx.execute(f"SELECT 1 FROM puts WHERE {elsewhere} LIMIT 1", (dsk,)).fetchone() is None:  # noqa: S608 (our own words)
+        return False
+    tx.execute(f"DELETE FROM puts WHERE {elsewhere} OR (dsk = ?1 AND log IS NOT NULL)", (dsk,))  # noqa: S608 (our own words)
+    return True
+
+
 def forget_puts_from(tx: sqlite3.Connection, put: Waiting) -> None:
     """It and what follows it in its log will be sealed anew: behind a gap the rest confirms nothing."""
     tx.execute("DELETE FROM puts WHERE id = ?", (put.id,))
