@@ -23,7 +23,7 @@ from ..errors import OverfenceError, StorageFailed
 from ..history import logbook, people
 from ..history.people import ContactRow, ContactState
 from ..history.store import Store
-from . import incoming, places, prekeys
+from . import incoming, places, planning, prekeys
 from .arrivals import Arrivals
 from .direct import Circumstances, Direct
 from .me import Me
@@ -191,6 +191,7 @@ class Exchange:
         while True:
             # A failing disk is told where something was to be kept.
             with suppress(StorageFailed):
+                await self._store.write(lambda tx: planning.tidy(tx, self._me))
                 for url in await self._store.write(lambda tx: prekeys.tend(tx, self._me)):
                     self._reach.wake(url)
             await asyncio.sleep(DATE_CHECK_S)

@@ -100,7 +100,7 @@ def take_message(
     if device.revoked_s:
         outcome.drop(RevokedDevice("a message from a device that its account took off its list"), contact.id)
         return False
-    sessions = Sessions.decode(device.sessions)
+    sessions = planning.stored(device)
     opened = open_sealed(
         tx,
         me,

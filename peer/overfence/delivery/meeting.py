@@ -15,7 +15,6 @@ from ..identity import DEVICE_LIMIT, BadDeviceList, Device, Invite, fingerprint
 from ..sealing import (
     BadCard,
     BadEnvelope,
-    BadState,
     Card,
     MalformedMessage,
     Pre,
@@ -30,7 +29,7 @@ from ..sealing import (
     seal_envelope,
     sender_hint,
 )
-from . import incoming, listing
+from . import incoming, listing, planning
 from .incoming import check_introduction, open_sealed, take_items, take_message
 from .me import Me
 from .outcome import Outcome
@@ -100,19 +99,11 @@ def _renew(tx: sqlite3.Connection, me: Me, contact: ContactRow, invite: Invite) 
     """A contact's fresh invite means that one of the two lost their sessions: what is there stays, until it is read."""
     if me.now_s < invite.expires_s and contact.invite != str(invite):
         for device in people.devices(tx, contact.id):
-            sessions = _sessions_of(device)
+            sessions = planning.stored(device)
             sessions.give_up()
             people.set_sessions(tx, device.dsk, sessions.encode(), device.introduced)
         people.set_contact(tx, contact.id, invite=str(invite))
     return people.contact(tx, contact.id)
-
-
-def _sessions_of(device: DeviceRow) -> Sessions:
-    try:
-        return Sessions.decode(device.sessions)
-    except BadState:
-        # Damaged they open nothing any more, and a fresh invite is what replaces them.
-        return Sessions()
 
 
 def knocks(tx: sqlite3.Connection) -> list[tuple[ContactRow, Invite, bool]]:
@@ -125,7 +116,7 @@ def knocks(tx: sqlite3.Connection) -> list[tuple[ContactRow, Invite, bool]]:
         if contact.state is ContactState.WAITING:
             found.append((contact, Invite.parse(contact.invite), bool(devices)))
         elif contact.state is ContactState.ACCEPTED:
-            made = any(_sessions_of(device).unanswered for device in devices)
+            made = any(planning.stored(device).unanswered for device in devices)
             found.append((contact, Invite.parse(contact.invite), made))
     return found
 
@@ -151,7 +142,7 @@ def knock(tx: sqlite3.Connection, me: Me, contact: ContactRow, invite: Invite, c
     if not _is_free(tx, me, device.dsk, invite.account):
         raise BadCard("the card names another's device")
     known = people.device(tx, device.dsk)
-    sessions = _sessions_of(known) if known else Sessions()
+    sessions = planning.stored(known) if known else Sessions()
     sessions.mute_all()
     sessions.initiate(me.identity, device, invite.account, card.prekeys, now_s=me.now_s, random=me.random)
     row = DeviceRow(device.dsk, device.dik, contact.id, sessions.encode(), b"")

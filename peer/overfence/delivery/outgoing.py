@@ -114,7 +114,7 @@ def seal_items(
 
     None without a session, and while too much is unheard; sooner for ``spare`` items, which nobody misses.
     """
-    sessions = Sessions.decode(device.sessions)
+    sessions = planning.stored(device)
     if not sessions.can_seal or sessions.unheard >= (SPARE_LIMIT if spare else CHAIN_LIMIT):
         return None
     sid = sessions.sending_sid or b""

@@ -9,7 +9,7 @@ import sqlite3
 
 from ..history import people
 from ..history.people import ContactState, DeviceRow
-from ..sealing import Sessions
+from ..sealing import BadState, Sessions
 from .me import Me
 from .outcome import Outcome
 
@@ -20,6 +20,15 @@ BACK_OFF_S = (10, 60, 600, 3600)
 RENEWAL_S = 3600
 # Offers that go unconfirmed in a row until a new session is begun: set back to an older copy, we may use numbers twice.
 LAPSES_LIMIT = 3
+TIDY_S = 24 * 3600
+
+
+def stored(device: DeviceRow) -> Sessions:
+    """A device's sessions; none where what is stored is damaged: then they open nothing, and others are begun."""
+    try:
+        return Sessions.decode(device.sessions)
+    except BadState:
+        return Sessions()
 
 
 def unread(tx: sqlite3.Connection, me: Me, device: DeviceRow, sid: bytes, outcome: Outcome) -> None:
@@ -30,7 +39,7 @@ def unread(tx: sqlite3.Connection, me: Me, device: DeviceRow, sid: bytes, outcom
     people.set_rekeying(tx, device.dsk, unread=sid)
     if state.begin_s == 0:
         # The first at once: but a session that was only just begun gets its time.
-        begun_s = min(Sessions.decode(device.sessions).begun_s, me.now_s)
+        begun_s = min(stored(device).begun_s, me.now_s)
         _plan(tx, me, device, max(me.now_s, begun_s + BACK_OFF_S[0]), outcome)
 
 
@@ -46,6 +55,19 @@ def worn(tx: sqlite3.Connection, me: Me, device: DeviceRow) -> None:
     """The session has served its time: the device with the smaller key sees to the next (§2)."""
     if me.dsk < device.dsk and people.rekeying(tx, device.dsk).begin_s == 0 and people.has_told(tx, device.dsk):
         _plan(tx, me, device, me.now_s, Outcome())
+
+
+def tidy(tx: sqlite3.Connection, me: Me) -> None:
+    """Once a day: what sessions keep for a while goes when that is over, though the device is not heard any more."""
+    tidied_s = people.setting(tx, "tidied")
+    if isinstance(tidied_s, str) and 0 <= me.now_s - int(tidied_s) < TIDY_S:
+        return
+    people.set_setting(tx, "tidied", str(me.now_s))
+    for device in people.devices(tx):
+        sessions = stored(device)
+        sessions.tidy(me.now_s)
+        if (kept := sessions.encode()) != device.sessions:
+            people.set_sessions(tx, device.dsk, kept, device.introduced)
 
 
 def succeeded(tx: sqlite3.Connection, dsk: bytes) -> None:

@@ -9,7 +9,7 @@ from ..history import people
 from ..history.event import Address
 from ..history.people import ContactState, DeviceRow
 from ..identity import Device
-from ..sealing import BadCard, BadState, Card, Prekeys, Sessions
+from ..sealing import BadCard, Card, Prekeys
 from . import planning
 from .me import Me
 from .outcome import Outcome
@@ -67,10 +67,7 @@ def begin(tx: sqlite3.Connection, me: Me, beginning: Due, card: Card | None) -> 
         prekeys = card.prekeys
     if prekeys is None:
         return None
-    try:
-        sessions = Sessions.decode(device.sessions)
-    except BadState:
-        sessions = Sessions()
+    sessions = planning.stored(device)
     sessions.give_up()
     sessions.initiate(me.identity, peer, contact.account, prekeys, now_s=me.now_s, random=me.random)
     reset = () if state.unread is None else (Reset(state.unread),)
@@ -86,7 +83,7 @@ def reset(tx: sqlite3.Connection, dsk: bytes, sid: bytes, outcome: Outcome) -> N
     device = people.device(tx, dsk)
     if device is None:
         return
-    sessions = Sessions.decode(device.sessions)
+    sessions = planning.stored(device)
     if not sessions.mute(sid):
         return  # once: a session nobody holds, or named again, makes no work
     people.set_sessions(tx, dsk, sessions.encode(), device.introduced)

@@ -23,6 +23,9 @@ _Entry = tuple[Work[Any], "asyncio.Future[Any]"]
 
 # What one transaction gathers at most: an fsync's cost is shared by many, and nobody waits for thousands.
 GROUP_LIMIT = 128
+# After so long without work the write-ahead log is emptied: it holds earlier states of every page, and with them keys
+# that were deleted so that what they sealed can't be read any more.
+IDLE_S = 2.0
 
 logger = logging.getLogger(__name__)
 
@@ -77,12 +80,18 @@ class Store:
             self._tell(self._finished.set)
             return
         self._tell(self._ready.set_result, None)
-        going_on = True
+        going_on, is_clean = True, True
         while going_on:
-            entry = self._queue.get()
+            try:
+                entry = self._queue.get(timeout=None if is_clean else IDLE_S)
+            except queue.Empty:
+                _empty_log(connection)
+                is_clean = True
+                continue
             if entry is None:
                 break
             group, results, going_on = self._group(connection, entry)
+            is_clean = False
             self._tell(_answer, group, results)
         connection.close()
         self._tell(self._finished.set)
@@ -115,6 +124,15 @@ class Store:
         # The loop may be gone when an embedder drops everything; then nobody waits for an answer.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(call, *arguments)
+
+
+def _empty_log(connection: sqlite3.Connection) -> None:
+    """Move what is in the log into the database, whose free space is overwritten, and cut the log to nothing."""
+    try:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    except sqlite3.Error as error:
+        # Nothing is lost by it: the log is as good a place as any.
+        logger.warning("the write-ahead log stays: %s", error)
 
 
 def _answer(group: list[_Entry], results: list[tuple[bool, Any]]) -> None:

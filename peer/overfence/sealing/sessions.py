@@ -324,6 +324,10 @@ class Sessions(msgspec.Struct, array_like=True, kw_only=True, eq=False):
             self._retire(min((held for held in self.held if held not in needed), key=_rank), now_s)
         self._tidy(now_s)
 
+    def tidy(self, now_s: int) -> None:
+        """Forget skipped keys, sessions and names whose time is over, though nothing is heard any more (§3)."""
+        self._tidy(now_s)
+
     def _tidy(self, now_s: int) -> None:
         sender, awaited = self._sender(), self._awaited()
         for session in self.held[:]:

@@ -135,6 +135,7 @@ class Home:
 
     def errands(self) -> None:
         """Open, close and furnish mailboxes, knock, begin anew, and hand over what waits."""
+        self.do(lambda tx: planning.tidy(tx, self.me))
         self.do(lambda tx: prekeys.tend(tx, self.me))
         for box in postbox.mailboxes(self.tx, NODE):
             if box.closing:

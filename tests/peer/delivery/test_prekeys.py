@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 from overfence.delivery import prekeys
-from overfence.history import postbox
+from overfence.delivery.payload import Ring
+from overfence.history import people, postbox
 from overfence.history.store import Store
 from overfence.sealing import PrekeySecret
 
@@ -108,3 +110,29 @@ async def test_a_deleted_secret_is_gone_from_the_file(tmp_path: Path) -> None:
     on_disk = bytes_in(tmp_path)
     assert kept.spk_secret in on_disk and kept.kpk_seed in on_disk
     assert gone.spk_secret not in on_disk and gone.kpk_seed not in on_disk
+
+
+async def test_the_log_beside_the_file_is_emptied_when_there_is_nothing_to_do(tmp_path: Path) -> None:
+    """It held what the ratchet deleted: every state of every session since the last time."""
+    store = await Store.open(tmp_path / "history.db")
+    for number in range(20):
+        await store.write(lambda tx, text=f"state {number:04}" * 20: people.set_setting(tx, "sessions", text))  # type: ignore[misc] # mypy: no default in lambdas
+    assert bytes_in(tmp_path).count(b"state 0003" * 20) > 0
+    async with asyncio.timeout(30):
+        while b"state 0003" * 20 in bytes_in(tmp_path):  # noqa: ASYNC110 (a file tells nobody that it was cut)
+            await asyncio.sleep(0.1)
+    assert b"state 0019" * 20 in bytes_in(tmp_path)
+    await store.close()
+
+
+def test_a_skipped_key_is_forgotten_though_nothing_more_is_heard(world: World) -> None:
+    ada, bob = world.ada, world.bob
+    lost = ada.seal(bob, Ring())
+    ada.say(ada.contact(bob).id, "after it")
+    world.settle(rounds=2)
+    copy = bob.tx.serialize()
+    assert bob.take_message(ada.me.dsk, lost).calls, "thirty days long it can still come"
+    bob.tx.deserialize(copy)
+    world.clock.now_s += 31 * DAY_S
+    bob.errands()
+    assert not bob.take_message(ada.me.dsk, lost).calls
