@@ -192,6 +192,7 @@ def later_messages() -> Iterator[bytes]:
 def stored_states() -> Iterator[bytes]:
     yield sealed.ACQUAINTED
     yield sealed.NOTHING
+    yield b"\x97\x01" + pack([[], {}, {}, -1, 0])[1:] + b"\xa1\xff"  # of the first version, and no UTF-8 behind it
     yield PREKEY.encode()
     yield ME.encode()
     yield Identity(None, ME.device_sign_seed, ME.device_agree_secret, ME.account).encode()
