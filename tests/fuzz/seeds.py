@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from copy import deepcopy
 from hashlib import blake2b
 from random import Random
 
@@ -11,8 +12,8 @@ from aiortc.rtcsctptransport import DataChunk, HeartbeatChunk, InitChunk, SackCh
 from overfence.connect.sdp import Candidate, Description
 from overfence.delivery.payload import Batch, Have, HeldRun, Introduction, Refusal, Reset, Ring, Sdp, encode_payload
 from overfence.history.event import Address, Addresses, Header, Profile, Text, body_of, digest, make
-from overfence.identity import Device, DeviceList, Invite, fingerprint
-from overfence.sealing import new_prekey, seal_card, seal_envelope
+from overfence.identity import Device, DeviceList, Identity, Invite, fingerprint
+from overfence.sealing import new_prekey, seal_card, seal_entry, seal_envelope
 from overfence.sealing.card import Card, Prekeys
 from overfence.sealing.handshake import initiate
 from overfence.sealing.ratchet import Ratchet
@@ -32,7 +33,13 @@ from overfence_reliability.frame import (
     encode_number,
 )
 from overfence_signalling import messages
+from overfence_signalling.admission import node_hello_bytes
 
+from tests.vectors.doubled import seal
+from tests.vectors.sealing import first_message
+from tests.vectors.spec import ed25519, ed25519_sign, pack
+
+from . import sealed
 from .engine import Coverage, fuzz
 from .targets import CORPUS, KEY, MAILBOX, ME, TARGETS
 
@@ -167,6 +174,57 @@ def said_by_nodes() -> Iterator[bytes]:
     yield from map(messages.encode, node)
 
 
+def first_messages() -> Iterator[bytes]:
+    good = first_message(sealed.AGREED, b"hello")
+    yield good
+    yield good[1234:]
+    yield from list(payloads())[1:2]
+
+
+def later_messages() -> Iterator[bytes]:
+    for side in (sealed.ADA_BEFORE, sealed.ADA_AFTER):
+        message, _ = seal(deepcopy(side), b"hi", sid=sealed.AGREED.sid, AD=sealed.AGREED.AD, nonce=counted(24))
+        yield message
+        yield message[10:]
+    yield b"\xffskips many"
+
+
+def stored_states() -> Iterator[bytes]:
+    yield sealed.ACQUAINTED
+    yield sealed.NOTHING
+    yield b"\x97\x01" + pack([[], {}, {}, -1, 0])[1:] + b"\xa1\xff"  # of the first version, and no UTF-8 behind it
+    yield PREKEY.encode()
+    yield ME.encode()
+    yield Identity(None, ME.device_sign_seed, ME.device_agree_secret, ME.account).encode()
+
+
+def entries() -> Iterator[bytes]:
+    plain = pack([ME.dsk, 1_790_000_000_000, "here"])
+    yield plain
+    yield b"\x94" + plain[1:] + b"\x91" * 900 + b"\xc0"
+    yield seal_entry(KEY, sealed.TOPIC, plain, counted)
+
+
+def told_runs() -> Iterator[bytes]:
+    yield pack([[ME.dsk, bytes(8), 3, counted(32), [[5, 6], [9, 9]]]]) + pack(7)
+    yield pack([[ME.dsk, bytes(8), 0, b"", []], [ME.dsk, counted(8), 1, counted(32)]]) + pack(2**48)
+
+
+def hellos() -> Iterator[bytes]:
+    signed = node_hello_bytes(nonce=sealed.NONCE, unix_s=7, version=1, durable=False)
+    signature = ed25519_sign(sealed.NODE_SEED, signed)
+    told = {"t": "welcome", "version": 1, "features": ["topics"], "node": ed25519(sealed.NODE_SEED)}
+    yield pack(told | {"signature": signature, "unix_s": 7, "limits": {}, "durable": False})
+    yield b"\x01stranger" + bytes(8) + b"\x06"
+    yield b"\x01strangerhonest-1" + b"\x06"
+
+
+def insides_of_cards() -> Iterator[bytes]:
+    yield PREKEYS.raw[:-64]
+    yield seal_card(KEY, MAILBOX, Card(DEVICE_LIST, PREKEYS, CONSENT), counted)
+    yield DEVICE_LIST.raw + PREKEYS.raw + CONSENT
+
+
 REAL = {
     "frame": frames,
     "connection": conversations,
@@ -175,8 +233,14 @@ REAL = {
     "payload": payloads,
     "message": sealed_messages,
     "devices": lambda: iter([DEVICE_LIST.raw, DEVICE_LIST.raw[:-64]]),
-    "card": lambda: iter([PREKEYS.raw[:-64], seal_card(KEY, MAILBOX, Card(DEVICE_LIST, PREKEYS, CONSENT), counted)]),
-    "envelope": lambda: iter([seal_envelope(KEY, MAILBOX, ME.dsk, b"hello", counted)]),
+    "card": insides_of_cards,
+    "envelope": lambda: iter([seal_envelope(KEY, MAILBOX, ME.dsk, b"hello", counted), b"hint of hello"]),
+    "handshake": first_messages,
+    "sessions": later_messages,
+    "stored": stored_states,
+    "entry": entries,
+    "have": told_runs,
+    "hello": hellos,
     "invite": invites,
     "event": events,
     "client_frame": said_by_clients,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from struct import pack_into
@@ -18,17 +17,20 @@ from overfence.delivery.payload import Have, Sdp, decode_payload, encode_payload
 from overfence.errors import BadEvent, BadPayload
 from overfence.history.event import Event
 from overfence.identity import BadDeviceList, BadInvite, DeviceList, Identity, Invite
-from overfence.sealing import BadCard, BadEnvelope, MalformedMessage, Pre, open_card, open_envelope
+from overfence.sealing import BadCard, MalformedMessage, Pre
 from overfence.sealing.card import Prekeys
 from overfence.sealing.ratchet import Header
 from overfence_reliability import Violation
 from overfence_reliability.frame import FRAMES_LIMIT, decode
 from overfence_signalling.messages import BadFrame, Frame, decode_client, decode_node, encode
 
+from . import sealed
+from .sealed import KEY, MAILBOX, require
 from .stateful import converse
 
 CORPUS = Path(__file__).parent / "corpus"
-KEY, MAILBOX = bytes(range(32)), bytes(16)
+__all__ = ["CORPUS", "KEY", "MAILBOX", "ME", "TARGETS", "Target"]
+
 ME = Identity.create(lambda size: bytes(range(7, 7 + size)))
 
 
@@ -108,8 +110,7 @@ def devices(data: bytes) -> None:
 
 
 def card(data: bytes) -> None:
-    with suppress(BadCard):
-        open_card(KEY, MAILBOX, data)
+    sealed.sealed_card(data)
     body = data[:1] + ME.dsk + data[33:]
     for raw in (data, body + ME.sign_device("prekeys", body)):
         try:
@@ -117,14 +118,6 @@ def card(data: bytes) -> None:
         except BadCard:
             continue
         require(found.raw == raw and len(found.kpk) == 1184, "prekeys out of bounds")
-
-
-def envelope(data: bytes) -> None:
-    try:
-        hint, _ = open_envelope(KEY, MAILBOX, data)
-    except BadEnvelope:
-        return
-    require(len(hint) == 8, "an envelope without a hint")
 
 
 def invite(data: bytes) -> None:
@@ -167,11 +160,6 @@ def _signalling(read: Callable[[bytes], Frame], data: bytes) -> None:
     require(encode(read(found)) == found, "a frame that does not read back")
 
 
-def require(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise AssertionError(otherwise)
-
-
 TARGETS = {
     target.name: target
     for target in (
@@ -189,7 +177,13 @@ TARGETS = {
         Target("message", message, (b"\x01\x02", b"\x01\x01")),
         Target("devices", devices),
         Target("card", card),
-        Target("envelope", envelope),
+        Target("envelope", sealed.envelope),
+        Target("handshake", sealed.first, (b"\x91\x91", b"\xa5intro", b"\x01\x02", b"\xff" * 8)),
+        Target("sessions", sealed.later, (b"\x01\x01", b"\xff" * 4, bytes(32))),
+        Target("stored", sealed.stored, (b"overfence identity\n\x01\x01", b"\x96\x01", b"\x9e", b"\xc4\x20")),
+        Target("entry", sealed.entry, (b"\x93\xc4\x20", b"\xa4here", b"\x91" * 16), 1024),
+        Target("have", sealed.have, (b"\x95\xc4\x20", b"\xc4\x08", b"\xdc\x00\x21", b"\xcf\x00\x1f")),
+        Target("hello", sealed.hello, (b"\xa1t\xa7welcome", b"\xa6limits", b"\xc4\x40", b"\x01\x01", bytes(8)), 1300),
         Target(
             "invite", invite, (b"overfence:", b"https://a/#", b"ws://", b"%3A", b"=\r\n> ", b"[::1]", b"\xe2\x80\x8b")
         ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from overfence.delivery.payload import Have, decode_payload, encode_payload
@@ -30,6 +32,17 @@ def hexed(value: object) -> object:
             return {name: hexed(inner) for name, inner in value.items()}
         case _:
             return value
+
+
+def bare(items: Any) -> list[list[object]]:
+    """Each item without what is empty at its end: §0 leaves it to the writer."""
+    found = []
+    for item in items:
+        kept = list(item)
+        while kept and kept[-1] == "":
+            kept.pop()
+        found.append(kept)
+    return found
 
 
 @each("conversation")
@@ -87,9 +100,13 @@ def test_payloads(case: Case) -> None:
             decode_payload(raw)
         return
     items = decode_payload(raw)
-    assert [plain(item) for item in items] == case["items"]
+    found = [plain(item) for item in items]
+    assert bare(found) == bare(case["items"])
     if "read_only" not in case:
-        assert encode_payload(*items) == raw
+        written = encode_payload(*items)
+        assert bare(hexed(msgspec.msgpack.decode(written))) == bare(case["items"])
+        # A writer that knows more elements than the vector adds them, empty; any other writes the same bytes.
+        assert (written == raw) is (found == case["items"])
     if "proof" in case:
         key = hkdf(bytes(32), case.raw("invite_key"), L("invite"), 32)
         assert key == case.raw("proof_key")
