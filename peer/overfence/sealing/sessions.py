@@ -118,10 +118,11 @@ class Sessions(msgspec.Struct, array_like=True, kw_only=True, eq=False):
         """What `encode` wrote; raises `BadState`."""
         try:
             found = _DECODER.decode(raw)
+            is_first = found.version == 1 and _is_first_version(raw)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise BadState("the stored sessions are damaged") from error
         # A shorter array would be filled up with defaults: sessions forgotten without a word.
-        if found.version == 1 and _is_first_version(raw):
+        if is_first:
             found.version = 2
         elif found.encode() != raw:
             raise BadState("the stored sessions are damaged")
