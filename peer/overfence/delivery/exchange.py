@@ -27,7 +27,7 @@ from . import incoming, places
 from .arrivals import Arrivals
 from .direct import Circumstances, Direct
 from .me import Me
-from .news import Happening, Heard, KeyClaimed, NodeMoved, Published, Told, Trouble
+from .news import Declined, Happening, Heard, KeyClaimed, NodeMoved, Published, Told, Trouble
 from .outcome import Outcome
 from .pace import Pace
 from .payload import Ring, Sdp
@@ -121,11 +121,15 @@ class Exchange:
             if numbers is None or row.id in numbers:
                 self._contacts[row.id] = row
                 self._tell_contact(row.id)
-                if row.state is ContactState.REMOVED:
+                if row.state.is_shut:
                     self._part(row.id)
                 else:
                     self._enter_topics(row)
                     self.wake(row.id)
+
+    async def carry_out(self, outcome: Outcome) -> None:
+        """Act on what a transaction of the API's led to, as on what arrives; it is durable."""
+        await self._act(outcome)
 
     # ── starting things ───────────────────────────────────────────────────────────────────────────
 
@@ -326,8 +330,8 @@ class Exchange:
                 self._publish(refused)
         for text in outcome.notices:
             self._publish(Trouble(text))
-        for number in outcome.key_changes:
-            self._publish(KeyClaimed(number))
+        for invite in outcome.declined:
+            self._publish(Declined(invite))
         for dsk in outcome.wasted:
             if dsk in self._devices and self._devices[dsk].direct.wasted():
                 self._arrivals.drop(dsk)
@@ -346,6 +350,8 @@ class Exchange:
                 break
             except StorageFailed:
                 await asyncio.sleep(STORAGE_RETRY_S)
+        for number in outcome.key_changes:
+            self._publish(KeyClaimed(number))
         for dsk, run in outcome.told:
             if dsk not in known:
                 self._told(dsk, run)

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import assert_never
 
 from ..errors import BadPayload, UnknownDevice
 from ..history import people, postbox
 from ..history.people import ContactState
-from ..identity import BadDeviceList, Device, DeviceList, verify
+from ..identity import BadDeviceList, Device, DeviceList
 from ..sealing import (
     BadEnvelope,
-    BadState,
     Duplicate,
     Forged,
+    MalformedMessage,
     Opened,
     Pre,
-    PrekeySecret,
     SealingError,
     Sessions,
     open_envelope,
 )
-from . import learning
+from . import learning, moving, trust
+from .handshakes import Shelf as Shelf
+from .handshakes import check_introduction as check_introduction
 from .me import Me
 from .outcome import Outcome
 from .outgoing import have, post, seal_items
@@ -43,29 +43,6 @@ from .payload import (
 )
 
 
-class Shelf(Mapping[bytes, PrekeySecret]):
-    """My prekey secrets by id, read only when a handshake asks."""
-
-    def __init__(self, tx: sqlite3.Connection) -> None:
-        self._tx = tx
-
-    def __getitem__(self, prekey_id: bytes) -> PrekeySecret:
-        raw = postbox.prekey(self._tx, prekey_id)
-        if raw is None:
-            raise KeyError(prekey_id)
-        try:
-            return PrekeySecret.decode(raw)
-        except BadState:
-            # As good as gone; whoever used it meets the next card.
-            raise KeyError(prekey_id) from None
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield from (row[0] for row in self._tx.execute("SELECT prekey_id FROM prekeys"))
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-
 def take_envelope(tx: sqlite3.Connection, me: Me, box: postbox.Mailbox, envelope: bytes, outcome: Outcome) -> None:
     """One envelope from a contact's mailbox. One that does not open is dropped, and changes nothing (§3)."""
     if box.contact is None:
@@ -77,9 +54,22 @@ def take_envelope(tx: sqlite3.Connection, me: Me, box: postbox.Mailbox, envelope
         return
     device = people.device_by_hint(tx, box.contact, hint)
     if device is None:
-        outcome.drop(UnknownDevice("an envelope from a device that is none of the contact's"), box.contact)
+        if not _claims_key(tx, me, people.contact(tx, box.contact), message, outcome):
+            outcome.drop(UnknownDevice("an envelope from a device that is none of the contact's"), box.contact)
         return
     take_message(tx, me, device.dsk, message, outcome)
+
+
+def _claims_key(tx: sqlite3.Connection, me: Me, contact: people.ContactRow, message: bytes, outcome: Outcome) -> bool:
+    """Whether a message begins as another account than the contact's; what that means is trust's to say."""
+    try:
+        pre = Pre.peek(message)
+    except MalformedMessage:
+        return False
+    if pre is None or pre.account == contact.account:
+        return False
+    trust.claim_key(tx, me, contact, pre, message, outcome)
+    return True
 
 
 def take_message(
@@ -165,20 +155,6 @@ def open_sealed(
     return opened
 
 
-def check_introduction(account: bytes, device: Device, items: list[AnyItem]) -> Introduction:
-    """A session's first message must show its device in its account's list, before anything of it is shown (§2)."""
-    introduction = next((item for item in items if isinstance(item, Introduction)), None)
-    if introduction is None:
-        raise BadPayload("a new session without an introduction")
-    listed = DeviceList.parse(introduction.device_list)
-    if listed.account != account or not listed.holds(device.dsk, device.dik):
-        raise BadDeviceList("the device is not in its account's list")
-    # An account can list any key; only its holder can sign that it belongs there.
-    if not verify(device.dsk, "device", account + device.dik, introduction.consent):
-        raise BadDeviceList("the device has not signed that it is its account's")
-    return introduction
-
-
 def take_items(
     tx: sqlite3.Connection,
     me: Me,
@@ -195,7 +171,7 @@ def take_items(
         people.set_contact(tx, contact.id, state=ContactState.ACCEPTED, invite=None)
         contact = replace(contact, state=ContactState.ACCEPTED, invite=None)
         outcome.contacts.add(contact.id)
-    if contact.state is ContactState.REMOVED:
+    if contact.state.is_shut:
         return
     for item in items:
         match item:
@@ -226,7 +202,7 @@ def answer(tx: sqlite3.Connection, me: Me, outcome: Outcome, direct: frozenset[b
     for dsk in outcome.owed:
         device = people.device(tx, dsk)
         contact = people.contact(tx, device.contact) if device else None
-        if device is None or contact is None or contact.state is ContactState.REMOVED:
+        if device is None or contact is None or contact.state.is_shut:
             continue
         replaced = [] if dsk in direct else postbox.words_to(tx, dsk)
         if replaced:
@@ -255,7 +231,7 @@ def _take_introduction(
         return
     people.keep_device_list(tx, listed.account, listed.seq, listed.raw)
     if item.addresses:
-        people.set_addresses(tx, dsk, item.addresses)
+        moving.take_addresses(tx, dsk, item.addresses, outcome)
     outcome.contacts.add(contact.id)
 
 

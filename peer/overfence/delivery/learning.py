@@ -8,8 +8,9 @@ from overfence_reliability import Run
 
 from ..errors import BadConfirmation, BadEvent, BadPayload, ForeignEvent, ForkedLog
 from ..history import logbook, people, postbox
-from ..history.event import LAMPORT_LIMIT, Addresses, Event, Profile
+from ..history.event import LAMPORT_LIMIT, Addresses, Event, Profile, Topic
 from ..history.log import Verdict
+from . import moving
 from .me import Me
 from .outcome import Outcome
 from .payload import LOGS_LIMIT, Batch, Have
@@ -52,7 +53,10 @@ def _learn(tx: sqlite3.Connection, contact: people.ContactRow, entry: logbook.En
             people.set_contact(tx, contact.id, name=name)
             outcome.contacts.add(contact.id)
         case Addresses(addresses) if addresses:
-            people.set_addresses(tx, entry.event.header.device, addresses)
+            moving.take_addresses(tx, entry.event.header.device, addresses, outcome)
+            outcome.contacts.add(contact.id)
+        case Topic():
+            moving.settle_topic(tx, contact)
             outcome.contacts.add(contact.id)
         case _:
             pass

@@ -78,6 +78,12 @@ class Devices(msgspec.Struct, frozen=True):
     device_list: Annotated[bytes, msgspec.Meta(max_length=1024)]
 
 
+class Topic(msgspec.Struct, frozen=True):
+    """Kind ``topic``: a secret under which the two of us meet (§4.3); the last by order holds."""
+
+    secret: Hash
+
+
 class App(msgspec.Struct, frozen=True):
     """Kind ``app/…``: an embedder's own bytes."""
 
@@ -88,13 +94,16 @@ class Unknown(msgspec.Struct, frozen=True):
     """A kind this version does not know: kept, and shown as needing a newer one."""
 
 
-Content = Text | Profile | Addresses | Devices | App | Unknown
+Content = Text | Profile | Addresses | Devices | Topic | App | Unknown
+# Kinds that state what holds of an account, and are not shown among what was said.
+FACTS = ("profile", "addresses", "devices", "topic")
 
-_KINDS: dict[str, msgspec.msgpack.Decoder[Text | Profile | Addresses | Devices]] = {
+_KINDS: dict[str, msgspec.msgpack.Decoder[Text | Profile | Addresses | Devices | Topic]] = {
     "text": msgspec.msgpack.Decoder(Text),
     "profile": msgspec.msgpack.Decoder(Profile),
     "addresses": msgspec.msgpack.Decoder(Addresses),
     "devices": msgspec.msgpack.Decoder(Devices),
+    "topic": msgspec.msgpack.Decoder(Topic),
 }
 _encoder = msgspec.msgpack.Encoder()
 _header_decoder = msgspec.msgpack.Decoder(Header)
@@ -155,7 +164,7 @@ def digest(data: bytes) -> bytes:
     return blake2b(data, digest_size=32).digest()
 
 
-def kind_of(content: Text | Profile | Addresses | Devices) -> str:
+def kind_of(content: Text | Profile | Addresses | Devices | Topic) -> str:
     """The kind a content of ours is sent under."""
     return type(content).__name__.lower()
 

@@ -223,7 +223,8 @@ def page(tx: sqlite3.Connection, conv: bytes, limit: int, before: bytes | None) 
         bound = row or bound
     rows = tx.execute(
         """SELECT e.row, e.header, e.body, e.refused FROM events e JOIN runs r USING (conv, device, log)
-           WHERE e.conv = ? AND e.seq <= r.end AND kind NOT IN ('profile', 'addresses', 'devices') AND NOT refused
+           WHERE e.conv = ? AND e.seq <= r.end AND NOT refused
+             AND kind NOT IN ('profile', 'addresses', 'devices', 'topic')
              AND (e.lamport, e.device, e.log, e.seq) < (?, ?, ?, ?)
            ORDER BY e.lamport DESC, e.device DESC, e.log DESC, e.seq DESC LIMIT ?""",
         (conv, *bound, limit),
@@ -290,7 +291,7 @@ def count_after(tx: sqlite3.Connection, conv: bytes, device: bytes, log: bytes, 
     """How many things said stand in a log after ``seq``."""
     (count,) = tx.execute(
         """SELECT count(*) FROM events WHERE conv = ? AND device = ? AND log = ? AND seq > ?
-           AND kind NOT IN ('profile', 'addresses', 'devices')""",
+           AND kind NOT IN ('profile', 'addresses', 'devices', 'topic')""",
         (conv, device, log, seq),
     ).fetchone()
     return int(count)

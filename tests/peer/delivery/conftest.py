@@ -9,7 +9,7 @@ from hashlib import blake2b, shake_256
 from typing import TypeVar
 
 import pytest
-from overfence.delivery import incoming, meeting, outgoing
+from overfence.delivery import incoming, meeting, moving, outgoing
 from overfence.delivery.me import Me
 from overfence.delivery.outcome import Outcome
 from overfence.delivery.payload import AnyItem
@@ -242,6 +242,7 @@ class Home:
 
     def _finish(self, tx: sqlite3.Connection, outcome: Outcome) -> Outcome:
         meeting.close_used_invites(tx, outcome)
+        moving.close_replaced_for(tx, self.me, outcome)
         outcome.owed.update(dict.fromkeys(outcome.duplicates))
         incoming.answer(tx, self.me, outcome, frozenset(self.links))
         return outcome
