@@ -155,6 +155,7 @@ class Exchange:
     def _part(self, contact: int) -> None:
         for device in self._devices.values():
             if device.contact == contact:
+                device.pump.lost()  # what was on its way was called back
                 self._spawn(device.direct.drop())
         for node in self._reach.nodes():
             self._spawn(self._presence.leave(node, contact))

@@ -238,6 +238,21 @@ async def test_a_block_holds_across_restarts_of_both(open_chat: Open) -> None:
             assert await hears(ada, ada.contact("Bob"), 1) == ["hello?"]
 
 
+async def test_what_a_block_called_back_goes_out_after_it(open_chat: Open, server: Server) -> None:
+    async with open_chat("Ada") as ada:
+        async with open_chat("Bob") as bob:
+            of_bob, _ = await acquaint(ada, bob)
+        await server.stop()
+        # Sealed and about to be left at the server, when the block forgets it.
+        await ada.conversation(of_bob).send("1")
+        await ada.block(of_bob)
+        await server.start()
+        await ada.unblock(of_bob)
+        await ada.conversation(of_bob).send("2")
+        async with open_chat("Bob") as bob:
+            assert await hears(bob, bob.contact("Ada"), 2) == ["1", "2"]
+
+
 # ── addresses ─────────────────────────────────────────────────────────────────────────────────────
 
 
