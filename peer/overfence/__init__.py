@@ -14,6 +14,7 @@ from .happenings import (
     ContactAdded,
     ContactChanged,
     Delivered,
+    InviteDeclined,
     KeyChanged,
     Notice,
     PathChanged,
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from .chat import Chat
     from .conversation import Contact, Conversation, Message
     from .delivery.meeting import InviteExpired, OwnInvite
-    from .identity import BadInvite, Invite
+    from .identity import BadInvite, BadVerifyCode, Invite, SafetyNumber
+    from .inviting import OpenInvite
 
 __version__ = "0.1.0"
 
@@ -38,7 +40,10 @@ _LAZY = {
     "InviteExpired": "delivery.meeting",
     "OwnInvite": "delivery.meeting",
     "BadInvite": "identity",
+    "BadVerifyCode": "identity",
     "Invite": "identity",
+    "SafetyNumber": "identity",
+    "OpenInvite": "inviting",
 }
 
 
@@ -52,6 +57,7 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "BadInvite",
+    "BadVerifyCode",
     "Chat",
     "ChatEvent",
     "Contact",
@@ -60,15 +66,18 @@ __all__ = [
     "Conversation",
     "Delivered",
     "Invite",
+    "InviteDeclined",
     "InviteExpired",
     "KeyChanged",
     "Message",
     "Notice",
+    "OpenInvite",
     "OverfenceError",
     "OwnInvite",
     "PathChanged",
     "PresenceChanged",
     "Refused",
+    "SafetyNumber",
     "ServerChanged",
     "__version__",
     "errors",

@@ -8,87 +8,62 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar, assert_never
-from weakref import WeakSet
+from typing import Self, assert_never
 
 from .connect.ice import read_ice_servers
 from .connect.webrtc import LinkConfig
 from .conversation import Contact, Conversation, Message
-from .delivery import meeting, outcome
+from .delivery import invites, moving, outcome
 from .delivery.exchange import Exchange
 from .delivery.me import Me
-from .delivery.news import ContactMoved, Happening, Heard, KeyClaimed, NodeMoved, Published, Told, Trouble
-from .errors import (
-    BadEvent,
-    BadName,
-    ChatClosed,
-    NameNeeded,
-    NoServer,
-    StorageFailed,
-    UnknownContact,
-    Unreachable,
-    WrongLoop,
-)
+from .delivery.news import ContactMoved, Declined, Happening, Heard, KeyClaimed, NodeMoved, Published, Told, Trouble
+from .errors import BadName, NameNeeded, StorageFailed, UnknownContact
 from .feed import Feed
 from .happenings import (
     ChatEvent,
     ContactAdded,
     ContactChanged,
     Delivered,
+    InviteDeclined,
+    KeyChanged,
     Notice,
     PathChanged,
     PresenceChanged,
     Refused,
     ServerChanged,
 )
-from .history import logbook, people, postbox
-from .history.event import FACTS, App, Text
+from .history import logbook, people
+from .history.event import FACTS
 from .history.people import ContactState
 from .history.store import Store
-from .identity import Device, DeviceList, Identity, Invite, load_or_create, user_id
+from .identity import Device, DeviceList, Identity, load_or_create, user_id
+from .inside import UNREAD_LIMIT
+from .inviting import Inviting
+from .trusting import Trusting
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
 NAME_LIMIT = 64
-# Events that wait for a reader who doesn't read; a program that forgot its iterator must not fill the memory.
-UNREAD_LIMIT = 10_000
-# The last moment a datetime can hold everywhere; a hostile clock must not make a message unreadable.
-LAST_TIME_MS = 253_370_764_800_000  # 9999-01-01
 HISTORY_LOST = (
     "the history in this home is empty, though its identity was here before: contacts and messages are gone from this"
     " device. Put back a copy of history.db, or exchange new invites with your contacts"
 )
-INVITE_LIFE_S = 7 * 24 * 3600
 
 
-class Chat:
+class Chat(Inviting, Trusting):
     """A home that is open: use it with ``async with Chat.open(…) as me``, on one event loop.
 
     Nothing here touches the loop before that block or after it. Raises `WrongLoop` from anywhere else.
     """
 
     def __init__(self, home: Path, name: str | None, server: str | None, links: LinkConfig) -> None:
-        self.home = home
-        self.server = server
+        super().__init__(home, server)
         self._name = name
         self._links = links
         read_ice_servers(links.ice_servers)
-        self._thread = 0
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._open_store: Store | None = None
         self._running: asyncio.Task[None] | None = None
-        self._contacts: dict[int, Contact] = {}
-        # None: of every contact
-        self._listeners: dict[int | None, WeakSet[Feed[Message]]] = {}
-        self._events: WeakSet[Feed[ChatEvent]] = WeakSet()
-        self._awaited: dict[bytes, asyncio.Event] = {}
-        # What was to be told before anybody could listen.
-        self._missed: list[ChatEvent] = []
 
     @classmethod
     def open(
@@ -165,55 +140,14 @@ class Chat:
     # ── me ────────────────────────────────────────────────────────────────────────────────────────
 
     @property
-    def name(self) -> str:
-        """What others see me as."""
-        return self._me.name
-
-    @property
     def user_id(self) -> str:
         """My account's key as 52 letters and digits."""
         return user_id(self._me.identity.account)
 
-    async def invite(self, expires_s: int = INVITE_LIFE_S, timeout_s: float = 10.0) -> Invite:
-        """A link that makes one person a contact. Raises `NoServer`, and `Unreachable` if no node has it in time."""
-        if self.server is None:
-            raise NoServer("an invite needs a server, and none is configured")
-        server = self.server
-        invite = await self._write(lambda tx: meeting.make_invite(tx, self._me, server, self._me.now_s + expires_s))
-        published = self._awaited[invite.mailbox] = asyncio.Event()
-        self._exchange.errand(server)
-        try:
-            async with asyncio.timeout(timeout_s):
-                await published.wait()
-        except TimeoutError:
-            await self._write(lambda tx: postbox.close_mailbox(tx, invite.mailbox))
-            raise Unreachable(f"the server at {server} cannot be reached, so nobody could use an invite yet") from None
-        finally:
-            del self._awaited[invite.mailbox]
-        return invite
-
-    async def accept(self, link: str) -> Contact:
-        """Accept somebody's invite: a contact at once, ``waiting`` until they answer, and writable.
-
-        Raises `BadInvite`, `InviteExpired`, `OwnInvite`.
-        """
-        invite = Invite.parse(link)
-        row = await self._write(lambda tx: meeting.accept(tx, self._me, invite))
-        contact = self._contacts.get(row.id)
-        if contact is None:
-            contact = self._contacts[row.id] = Contact(row)
-            self._tell(ContactAdded(contact))
-        contact._row = row
-        await self._exchange.refresh({row.id})
-        self._exchange.errand(invite.node)
-        if self.server is not None:
-            self._exchange.errand(self.server)
-        return contact
-
     # ── people ────────────────────────────────────────────────────────────────────────────────────
 
     def contacts(self) -> list[Contact]:
-        """Everyone but those removed, in the order they came."""
+        """Everyone but those removed, in the order they came; `Contact.state` tells those apart that are blocked."""
         self._store()
         return [contact for contact in self._contacts.values() if contact.state != "removed"]
 
@@ -230,21 +164,6 @@ class Chat:
         """Call a contact something else, here only; "" is the name they chose. Raises `BadName`."""
         chosen = checked_name(alias) if alias else ""
         await self._write(lambda tx: people.set_contact(tx, contact._row.id, alias=chosen))
-        await self._exchange.refresh({contact._row.id})
-
-    async def remove(self, contact: Contact) -> None:
-        """Remove a contact: its mailboxes close and nothing goes to it any more; what was said stays."""
-
-        def write(tx: sqlite3.Connection) -> set[str]:
-            boxes = postbox.mailbox_for(tx, contact._row.id)
-            for box in boxes:
-                postbox.close_mailbox(tx, box.mailbox)
-            people.forget_puts(tx, contact._row.id)
-            people.set_contact(tx, contact._row.id, state=ContactState.REMOVED)
-            return {box.node for box in boxes}
-
-        for node in await self._write(write):
-            self._exchange.errand(node)
         await self._exchange.refresh({contact._row.id})
 
     def messages(self) -> Feed[Message]:
@@ -277,72 +196,9 @@ class Chat:
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────────
 
-    def _store(self) -> Store:
-        if self._thread != threading.get_ident() or self._loop is not _running_loop():
-            raise WrongLoop("a Chat is used on the thread and event loop that opened it")
-        if self._open_store is None:
-            raise ChatClosed("this Chat is closed")
-        return self._open_store
-
-    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._store().write(work)
-
-    # Reading shares the writer's thread: one connection a file, and a reader sees what it was told.
-    _read = _write
-
     def _delivery_ended(self, running: asyncio.Task[None]) -> None:
         if not running.cancelled() and running.exception() is not None:
             self._tell(Notice("delivery has stopped: what you write is kept; open this chat again to go on"))
-
-    def _wake(self, number: int) -> None:
-        self._exchange.wake(number)
-
-    def _listen(self, number: int | None) -> Feed[Message]:
-        self._store()
-        feed: Feed[Message] = Feed()
-        self._listeners.setdefault(number, WeakSet()).add(feed)
-        return feed
-
-    def _message(self, contact: Contact, entry: logbook.Entry) -> Message:
-        header = entry.event.header
-        mine = any(header.device == device.dsk for device in self._me.device_list.devices)
-        upto = contact._delivered.get((header.device, header.log), 0)
-        try:
-            content = entry.event.content()
-        except BadEvent:
-            content = None
-        return Message(
-            contact=contact,
-            mine=mine,
-            sender=self.name if mine else contact.name,
-            kind=header.kind,
-            text=content.text if isinstance(content, Text) else None,
-            data=content.data if isinstance(content, App) else None,
-            at=datetime.fromtimestamp(min(header.at_ms, LAST_TIME_MS) / 1000).astimezone(),
-            id=entry.event.first_id,
-            seq=header.seq,
-            device=header.device,
-            log=header.log,
-            state=("delivered" if header.seq <= upto else "sent") if mine else "received",
-            _chat=self,
-            _place=entry.place,
-        )
-
-    async def _is_delivered(self, message: Message) -> bool:
-        """Whether it is held by a device of theirs; what was said anew after a fork counts as that."""
-        ticked = message.contact._delivered
-        if ticked.get((message.device, message.log), 0) >= message.seq:
-            return True
-        conv, place = message.contact._row.conv, message._place
-        if message.log == message.contact._row.log:
-            return False
-        places = await self._read(lambda tx: logbook.copies(tx, conv, place))
-        return any(ticked.get((message.device, log), 0) >= seq for log, seq in places)
-
-    def _tell(self, event: ChatEvent) -> None:
-        for feed in self._events:
-            if feed.unread < UNREAD_LIMIT:
-                feed.tell(event)
 
     def _heard(self, happening: Happening) -> None:
         match happening:
@@ -365,8 +221,10 @@ class Chat:
             case outcome.Refused(error, of):
                 self._tell(Refused(error, None if of is None else self._contacts.get(of)))
             case KeyClaimed(number):
-                # Trust is to say what it means; until then it is at least told.
-                self._tell(Notice(f"somebody writes for {self._contacts[number].name} under another key"))
+                if new_id := self._contacts[number].key_changed:
+                    self._tell(KeyChanged(self._contacts[number], new_id))
+            case Declined(invite):
+                self._tell(InviteDeclined(invite))
             case _:
                 assert_never(happening)
 
@@ -387,7 +245,7 @@ class Chat:
         if contact is None:
             contact = self._contacts[moved.row.id] = Contact(moved.row)
             self._tell(ContactAdded(contact))
-        elif (contact._row.state, contact.name) != (moved.row.state, Contact(moved.row).name):
+        elif _seen(contact) != _seen(Contact(moved.row)):
             contact._row = moved.row
             self._tell(ContactChanged(contact))
         contact._row = moved.row
@@ -399,11 +257,9 @@ class Chat:
             self._tell(PathChanged(contact, moved.path, moved.detail, moved.pair, moved.retry_in_s))
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
+def _seen(contact: Contact) -> tuple[object, ...]:
+    """What a person sees of a contact, whose change is an event."""
+    return contact.name, contact.state, contact.verified, contact.key_changed
 
 
 def checked_name(name: str) -> str:
@@ -429,6 +285,9 @@ def _begin(tx: sqlite3.Connection, identity: Identity, name: str | None, server:
     people.set_setting(tx, "name", chosen)
     me = Me(identity, device_list, chosen, server, os.urandom, lambda: time.time_ns() // 1_000_000)
     for contact in people.contacts(tx):
-        if contact.state not in (ContactState.REMOVED, ContactState.REFUSED, ContactState.EXPIRED):
+        if contact.state in (ContactState.WAITING, ContactState.ACCEPTED):
             me.keep_up(tx, contact, renamed=chosen != known)
+    # What was told last may have come just before the end.
+    moving.close_replaced(tx, me, [contact.id for contact in people.contacts(tx)], outcome.Outcome())
+    invites.forget_declined(tx, me.now_s)
     return me

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from .delivery.news import Path
-from .errors import BadKind, ContactRemoved, EmptyMessage, NotDelivered
+from .errors import BadKind, ContactBlocked, ContactRemoved, EmptyMessage, KeyChangePending, NotDelivered
 from .feed import Feed
 from .history import logbook, people
 from .history.event import App, Content, Text
@@ -17,7 +17,7 @@ from .history.people import ContactRow, ContactState
 from .identity import user_id
 
 if TYPE_CHECKING:
-    from .chat import Chat
+    from .inside import Inside
 
 
 class Contact:
@@ -49,9 +49,24 @@ class Contact:
         return self._row.alias or self._row.name or self.id[:8]
 
     @property
-    def state(self) -> Literal["waiting", "accepted", "refused", "expired", "removed"]:
+    def state(self) -> Literal["waiting", "accepted", "refused", "expired", "removed", "blocked"]:
         """How far the two of us have come."""
         return self._row.state.value
+
+    @property
+    def verified(self) -> bool:
+        """Whether their safety number was compared."""
+        return self._row.verified_s > 0
+
+    @property
+    def verified_at(self) -> datetime | None:
+        """When it was, in local time."""
+        return datetime.fromtimestamp(self._row.verified_s).astimezone() if self.verified else None
+
+    @property
+    def key_changed(self) -> str | None:
+        """The id under which somebody else writes for them, until `Chat.accept_new_key` or `Chat.keep_old_key`."""
+        return user_id(self._row.claimed) if self._row.claimed is not None else None
 
     def __repr__(self) -> str:
         return f"<Contact {self.id[:8]} {self.state}>"
@@ -73,7 +88,7 @@ class Message:
     device: bytes
     log: bytes
     state: Literal["sent", "delivered", "received"]
-    _chat: Chat = field(repr=False, compare=False)
+    _chat: Inside = field(repr=False, compare=False)
     _place: logbook.Place = field(repr=False, compare=False)
 
     async def delivered(self, timeout: float = 10.0) -> None:  # noqa: ASYNC109 (the API of the design)
@@ -91,12 +106,13 @@ class Message:
 class Conversation:
     """What is said between one contact and me."""
 
-    def __init__(self, chat: Chat, contact: Contact) -> None:
+    def __init__(self, chat: Inside, contact: Contact) -> None:
         self._chat = chat
         self.contact = contact
 
     async def send(self, text: str) -> Message:
-        """Say something; returns once it is fsynced here. Raises `TooLong`, `EmptyMessage`, `ContactRemoved`.
+        """Say something; returns once it is fsynced here. Raises `TooLong`, `EmptyMessage`, `ContactRemoved`,
+        `ContactBlocked`, and `KeyChangePending` while a verified contact's key is in question.
 
         Cancelled, it may or may not have been said: `history` tells.
         """
@@ -141,11 +157,20 @@ class Conversation:
 
         def write(tx: sqlite3.Connection) -> logbook.Entry:
             row = people.contact(tx, number)
-            if row.state is ContactState.REMOVED:
-                raise ContactRemoved(f"{contact.name} was removed from your contacts")
+            refuse_shut(row, contact.name)
+            if row.verified_s and row.claimed is not None:
+                raise KeyChangePending(f"somebody writes for {contact.name} under another key: decide first who it is")
             return me.write(tx, row, kind, content)
 
         # Woken before it is durable, so that sealing joins the very transaction that keeps it.
         asyncio.get_running_loop().call_soon(self._chat._wake, number)
         entry = await self._chat._write(write)
         return self._chat._message(contact, entry)
+
+
+def refuse_shut(row: ContactRow, name: str) -> None:
+    """Raise `ContactRemoved` or `ContactBlocked` for a contact that nothing goes to."""
+    if row.state is ContactState.REMOVED:
+        raise ContactRemoved(f"{name} was removed from your contacts")
+    if row.state is ContactState.BLOCKED:
+        raise ContactBlocked(f"{name} is blocked: unblock them first")

@@ -73,6 +73,34 @@ class ContactRemoved(OverfenceError):
     """The contact was removed: nothing more can be sent to it. The history is still there."""
 
 
+class ContactBlocked(OverfenceError):
+    """The contact is blocked: nothing goes or comes until it is unblocked. The history is still there."""
+
+
+class SafetyMismatch(OverfenceError):
+    """What was compared belongs to other keys than those known here. Nothing was verified: somebody may sit between."""
+
+
+class KeyChangePending(OverfenceError):
+    """Somebody writes as this verified contact under another key; nothing was sent until that is decided."""
+
+
+class NoKeyChange(OverfenceError):
+    """No changed key of this contact waits for a decision, or not the one that was meant; nothing was done."""
+
+
+class KeyChangeLost(OverfenceError):
+    """The message that named the new key cannot be read any more; nothing changed. They must write or invite again."""
+
+
+class UnknownInvite(OverfenceError):
+    """No open invite of mine with that link: it was used, cancelled or declined, or is somebody else's."""
+
+
+class InviteAccepted(OverfenceError):
+    """The invite was accepted here, so it cannot be declined any more; nothing was done. Remove the contact instead."""
+
+
 class BadKind(OverfenceError):
     """An embedder's event kind must look like ``app/name``; nothing was sent."""
 

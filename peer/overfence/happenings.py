@@ -10,6 +10,7 @@ from .errors import OverfenceError
 
 if TYPE_CHECKING:
     from .conversation import Contact
+    from .identity import Invite
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class ContactAdded:
 
 @dataclass(frozen=True)
 class ContactChanged:
-    """A contact's name or state is another."""
+    """A contact's name or state is another, or whether they are verified, or whether their key is in question."""
 
     contact: Contact
 
@@ -97,6 +98,13 @@ class KeyChanged:
     new_id: str
 
 
+@dataclass(frozen=True)
+class InviteDeclined:
+    """Somebody who holds the link of an invite of mine does not want it; it is closed, and nobody can use it."""
+
+    invite: Invite
+
+
 ChatEvent = (
     ContactAdded
     | ContactChanged
@@ -107,4 +115,5 @@ ChatEvent = (
     | Notice
     | Refused
     | KeyChanged
+    | InviteDeclined
 )

@@ -32,6 +32,9 @@ LAYERS = {
     "conversation": ("chat", 4),
     "happenings": ("chat", 4),
     "feed": ("chat", 4),
+    "inside": ("chat", 4),
+    "inviting": ("chat", 4),
+    "trusting": ("chat", 4),
     "__init__": ("chat", 4),
 }
 SHELL = ("shells", 5)
@@ -43,6 +46,9 @@ PURE = (
     "signalling/overfence_signalling/mailboxes.py",
     "signalling/overfence_signalling/topics.py",
     "signalling/overfence_signalling/limits.py",
+    "peer/overfence/identity/pasted.py",
+    "peer/overfence/identity/invite.py",
+    "peer/overfence/identity/safety.py",
     "peer/overfence/sealing/*.py",
     "peer/overfence/history/event.py",
     "peer/overfence/history/log.py",

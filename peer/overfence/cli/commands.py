@@ -14,15 +14,31 @@ HISTORY_LIMIT = 10_000
 
 HELP = """\
 Type, and Enter sends. A line that begins with / is a command; begin with // to send one slash.
-  /help             this
-  /invite           a link that makes whoever you send it to your contact (once)
-  /accept LINK      become a contact of whoever sent you the link
-  /contacts         whom you know, and who is there
+People
+  /contacts         whom you know, who is there, whom you have verified
   /to NAME          talk to someone else
   /rename NEW       call the one you are talking to something else (only here)
   /remove           end the contact; asks first
+  /block            shut them out: nothing goes or comes; asks first
+  /unblock NAME     let them in again, with what they wrote meanwhile
+Invites
+  /invite           a link that makes whoever you send it to your contact (once)
+  /invites          your links that are still open
+  /cancel N         withdraw one of them, by its number in that list
+  /accept LINK      become a contact of whoever sent you the link
+  /decline LINK     let them know you don't want to; they don't learn who you are
+Trust, about the one you are talking to
+  /verify           a number and a code to compare, when you meet or on the telephone
+  /verify WHAT      compare what they show: their code or their 60 digits
+  /verify yes       you have compared the numbers yourself, and they agree
+  /unverify         what was compared counts no more
+  /trust            how things stand, and what to do if their key has changed
+  /renew            give them new mailboxes, in case others learned of the old
+What was said
   /history [N]      the last N messages
   /search WORDS     find messages
+Else
+  /help             this
   /quit             leave (so do Ctrl-D, and Ctrl-C, which also keeps what you were typing)
 Ctrl-U discards all you have typed, however many lines; ↑ brings back what you typed before.
 ✓ safe on your disk, goes out by itself   ✓✓ safe on a device of theirs"""
@@ -96,6 +112,61 @@ class Search:
 
 
 @dataclass(frozen=True)
+class Invites:
+    """`/invites`"""
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """`/cancel N`"""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Decline:
+    """`/decline LINK`"""
+
+    link: str
+
+
+@dataclass(frozen=True)
+class Verify:
+    """`/verify`, and with what they show: a code, digits, or yes"""
+
+    shown: str
+
+
+@dataclass(frozen=True)
+class Unverify:
+    """`/unverify`"""
+
+
+@dataclass(frozen=True)
+class Trust:
+    """`/trust`, and with a decision: new or old"""
+
+    decision: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """`/block`"""
+
+
+@dataclass(frozen=True)
+class Unblock:
+    """`/unblock NAME`"""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Renew:
+    """`/renew`"""
+
+
+@dataclass(frozen=True)
 class Quit:
     """`/quit`"""
 
@@ -107,24 +178,31 @@ class Mistake:
     why: str
 
 
-Command = (
-    Nothing | Say | Help | MakeInvite | Accept | Contacts | To | Rename | Remove | History | Search | Quit | Mistake
-)
+# What is about the one you are talking to, and what is not.
+Here = Say | Rename | Remove | History | Verify | Unverify | Trust | Block | Renew
+Anywhere = Nothing | Help | MakeInvite | Invites | Cancel | Accept | Decline | Contacts | To | Unblock | Search | Quit
+Command = Here | Anywhere | Mistake
 
 _ALONE: dict[str, Command] = {
     "/help": Help(),
     "/invite": MakeInvite(),
     "/contacts": Contacts(),
+    "/invites": Invites(),
+    "/unverify": Unverify(),
+    "/block": Block(),
+    "/renew": Renew(),
     "/remove": Remove(),
     "/quit": Quit(),
 }
 _WITH_WORDS: dict[str, tuple[Callable[[str], Command], str]] = {
     "/accept": (Accept, "the link you were sent, as in: /accept overfence:…"),
+    "/decline": (Decline, "the link you were sent, as in: /decline overfence:…"),
+    "/unblock": (Unblock, "a name, as in: /unblock Bob"),
     "/to": (To, "a name, as in: /to Bob"),
     "/rename": (Rename, "the new name, as in: /rename Bob from work"),
     "/search": (Search, "what to look for, as in: /search key cupboard"),
 }
-NAMES = (*_ALONE, *_WITH_WORDS, "/history")
+NAMES = (*_ALONE, *_WITH_WORDS, "/history", "/cancel", "/verify", "/trust")
 
 
 def parse(line: str) -> Command:
@@ -143,8 +221,15 @@ def parse(line: str) -> Command:
     if word in _WITH_WORDS:
         make, wanted = _WITH_WORDS[word]
         return make(words) if words else Mistake(f"{word} needs {wanted}")
-    if word == "/history":
-        return _history(words)
+    match word:
+        case "/history":
+            return _history(words)
+        case "/cancel":
+            return _cancel(words)
+        case "/verify":
+            return Verify(words)
+        case "/trust":
+            return _trust(words)
     near = get_close_matches(word, NAMES, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     return Mistake(
@@ -155,6 +240,22 @@ def parse(line: str) -> Command:
 def _history(words: str) -> Command:
     if not words:
         return History(HISTORY_LINES)
-    if not (words.isascii() and words.isdecimal() and len(words) < 10 and int(words) > 0):
+    if not _is_number(words):
         return Mistake("/history takes a number of messages, as in: /history 50")
     return History(min(int(words), HISTORY_LIMIT))
+
+
+def _cancel(words: str) -> Command:
+    if not _is_number(words):
+        return Mistake("/cancel takes a number of the list that /invites shows, as in: /cancel 1")
+    return Cancel(int(words))
+
+
+def _trust(words: str) -> Command:
+    if words.lower() not in ("", "new", "old"):
+        return Mistake("/trust takes nothing, new or old after it; nothing was done")
+    return Trust(words.lower())
+
+
+def _is_number(words: str) -> bool:
+    return words.isascii() and words.isdecimal() and len(words) < 10 and int(words) > 0

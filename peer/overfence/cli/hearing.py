@@ -10,6 +10,7 @@ from .. import (
     ContactAdded,
     ContactChanged,
     Delivered,
+    InviteDeclined,
     KeyChanged,
     Notice,
     OverfenceError,
@@ -18,7 +19,7 @@ from .. import (
     Refused,
     ServerChanged,
 )
-from . import inviting, news
+from . import inviting, news, refusals
 from .shown import shown
 from .sitting import Sitting
 
@@ -40,6 +41,8 @@ class Hearing:
         self._past_shown = asyncio.Event()
         # How messages to each contact went, as last told of.
         self._paths: dict[str, str] = {}
+        # What was not taken, as told of already.
+        self._refused: set[tuple[str, type[OverfenceError]]] = set()
         sitting.welcome = self._welcome
 
     async def begin(self) -> None:
@@ -99,8 +102,12 @@ class Hearing:
                 sitting.delivered.set()
             case Notice(text):
                 sitting.warn(shown(text))
-            case Refused() | KeyChanged():
-                pass
+            case KeyChanged(contact, new_id):
+                sitting.warn(news.key_changed(sitting.who(contact), contact, new_id))
+            case InviteDeclined(invite):
+                sitting.tell(f"your invite {inviting.shorter(str(invite))} was declined, and is closed")
+            case Refused(error, contact):
+                self._tell_refused(error, contact)
             case _:
                 assert_never(event)
 
@@ -141,6 +148,13 @@ class Hearing:
             sitting.tell(f"{shown(name)} is called {sitting.who(contact)} now")
         if contact.state != state:
             sitting.tell(news.state(sitting.who(contact), contact))
+
+    def _tell_refused(self, error: OverfenceError, contact: Contact | None) -> None:
+        if contact is None or (contact.id, type(error)) in self._refused:
+            return
+        if said := refusals.words(error, self._sitting.who(contact)):
+            self._refused.add((contact.id, type(error)))
+            self._sitting.warn(said)
 
     async def _server(self, url: str, connected: bool, detail: str, retry_in_s: float | None) -> None:
         sitting = self._sitting

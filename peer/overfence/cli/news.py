@@ -20,9 +20,11 @@ STATES = {
     "refused": "can't be reached by this invite: someone else used it first. Ask for a new one",
     "expired": "never answered, and the invite has expired. What you wrote is kept; ask for a new one",
     "removed": "is no longer your contact; the history is kept",
+    "blocked": "is blocked: nothing goes or comes until /unblock",
 }
 
 
+VERIFIED = "✔ verified"
 # A contact without a name is called by so much of their id.
 UNNAMED_ID = 8
 STUCK = {
@@ -41,6 +43,25 @@ def state(who: str, contact: Contact) -> str:
 def stuck(contact: Contact) -> str:
     """Why nothing can go to this contact until there is a new invite; "" if something can."""
     return STUCK.get(contact.state, "")
+
+
+def marks(contact: Contact) -> list[str]:
+    """What is to be known about trusting a contact, in a word or two each."""
+    verified = [VERIFIED] if contact.verified else []
+    return [*verified, "key changed: /trust"] if contact.key_changed else verified
+
+
+def key_changed(who: str, contact: Contact, new_id: str) -> str:
+    """Somebody writes for a contact under another key."""
+    held = (
+        "Nothing goes to them until you decide."
+        if contact.verified
+        else "What you write still goes to the key you know."
+    )
+    return (
+        f"Somebody writes for {who} from {who}'s own mailbox, but under another key ({new_id[:UNNAMED_ID]}). "
+        f"They may have set up Overfence anew, or it is not them: ask by another way. {held} /trust says what to do"
+    )
 
 
 def is_nameless(contact: Contact) -> bool:
@@ -142,6 +163,7 @@ def status(who: str | None, contact: Contact | None, waiting: int, server: Serve
         parts = [f"{who}: {here}", ways.get(contact.path, shown(contact.path))]
         if contact.state != "accepted":
             parts[1:] = [shown(contact.state)]
+        parts += marks(contact)
     if waiting and contact and stuck(contact):
         parts.append(f"not sent: {counted(waiting)} kept")
     elif waiting:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from .. import OverfenceError
 from . import commands as c
-from . import inviting, lines, news
+from . import inviting, lines, news, trusting
 from .exits import Exit, Told, explain
 from .people import find
 from .screen import Tone
 from .shown import brief, is_utf8, shown_name
-from .sitting import Sitting
-
-if TYPE_CHECKING:
-    from .. import Contact
+from .sitting import Question, Sitting
 
 FOUND_LIMIT = 20
 NOBODY = "You have no contact to write to yet: /invite makes a link for somebody, /accept LINK uses one you were sent"
@@ -48,8 +43,8 @@ async def _obey(sitting: Sitting, line: str) -> bool:
     """Obey one line; False to leave."""
     if not is_utf8(line):
         raise Told("That has bytes that are no UTF-8, and would arrive as something else.", Exit.BAD_INPUT)
-    if sitting.removing is not None:
-        await _confirm(sitting, sitting.removing, line)
+    if sitting.question is not None:
+        await _answer(sitting, sitting.question, line)
         return True
     command = c.parse(line)
     match command:
@@ -64,8 +59,16 @@ async def _obey(sitting: Sitting, line: str) -> bool:
             sitting.warn(why)
         case c.MakeInvite():
             await inviting.invite(sitting)
+        case c.Invites():
+            await inviting.list_open(sitting)
+        case c.Cancel(number):
+            await inviting.cancel(sitting, number)
         case c.Accept(link):
             await accept(sitting, link)
+        case c.Decline(link):
+            await inviting.decline(sitting, link)
+        case c.Unblock(name):
+            await trusting.unblock(sitting, name)
         case c.Contacts():
             _list(sitting)
         case c.To(name):
@@ -77,7 +80,7 @@ async def _obey(sitting: Sitting, line: str) -> bool:
     return True
 
 
-async def _with_current(sitting: Sitting, command: c.Say | c.Rename | c.Remove | c.History) -> None:
+async def _with_current(sitting: Sitting, command: c.Here) -> None:
     if isinstance(command, c.Say) and command.text.lower().startswith("overfence:") and not sitting.people():
         # A link pasted where there is nobody to send it to is meant to be accepted.
         return await accept(sitting, command.text)
@@ -94,11 +97,17 @@ async def _with_current(sitting: Sitting, command: c.Say | c.Rename | c.Remove |
             sitting.tell(f"{before} is called {sitting.who(contact)} here")
             sitting.refresh()
         case c.Remove():
-            sitting.removing = contact
-            sitting.warn(
-                f"Remove {sitting.who(contact)}? Nothing more goes either way, and only a new invite brings them back; "
-                f"the history stays. Type {shown_name(contact.name)} to confirm, anything else to keep them"
-            )
+            trusting.ask_to_remove(sitting, contact)
+        case c.Block():
+            trusting.ask_to_block(sitting, contact)
+        case c.Verify(what):
+            await trusting.verify(sitting, contact, what)
+        case c.Unverify():
+            await trusting.unverify(sitting, contact)
+        case c.Trust(decision):
+            await trusting.trust(sitting, contact, decision)
+        case c.Renew():
+            await trusting.renew(sitting, contact)
         case c.History(count):
             past = await sitting.me.conversation(contact).history(limit=count)
             sitting.show_past(past)
@@ -119,28 +128,28 @@ async def accept(sitting: Sitting, link: str) -> None:
     sitting.turn_to(contact)
 
 
-async def _confirm(sitting: Sitting, contact: Contact, line: str) -> None:
-    sitting.removing = None
+async def _answer(sitting: Sitting, question: Question, line: str) -> None:
+    sitting.question = None
+    contact = question.contact
     typed = " ".join(line.split()).casefold()
-    if typed not in (shown_name(contact.name).casefold(), sitting.who(contact).casefold()):
-        sitting.tell(f"{sitting.who(contact)} stays your contact")
-        return
-    who = sitting.who(contact)
-    await sitting.me.remove(contact)
-    sitting.tell(f"{who} is removed; the history stays")
-    if sitting.current is contact:
-        people = sitting.people()
-        sitting.turn_to(people[0] if len(people) == 1 else None)
+    if typed in (shown_name(contact.name).casefold(), sitting.who(contact).casefold()):
+        await question.do()
+    else:
+        sitting.tell(question.otherwise)
 
 
 def _list(sitting: Sitting) -> None:
     for contact in sitting.people():
         here = "here" if contact.online else "away"
         how = here if contact.state == "accepted" else contact.state
-        mark = " ← you are writing to them" if contact is sitting.current else ""
-        sitting.screen.say("  ", (Tone.STRONG, sitting.who(contact)), (Tone.FAINT, f"  {how}, {contact.id[:8]}{mark}"))
+        mark = "".join(f", {one}" for one in news.marks(contact))
+        turn = " ← you are writing to them" if contact is sitting.current else ""
+        about = f"  {how}, {contact.id[:8]}{mark}{turn}"
+        sitting.screen.say("  ", (Tone.STRONG, sitting.who(contact)), (Tone.FAINT, about))
     if not sitting.people():
         sitting.tell(NOBODY)
+    if blocked := sitting.blocked():
+        sitting.tell(f"Blocked: {', '.join(sitting.who(contact) for contact in blocked)}; /unblock NAME lets them in")
 
 
 async def _search(sitting: Sitting, words: str) -> None:

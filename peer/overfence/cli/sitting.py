@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from .shown import brief
 from .ticks import Said, Ticks
 
 if TYPE_CHECKING:
-    from .. import Chat, Contact, Message
+    from .. import Chat, Contact, Message, OpenInvite
 
 # A delivery this quick is shown together with the message, as one line with two ticks.
 QUICK_TICK_S = 0.3
@@ -30,6 +31,15 @@ PAST_LINES = 10
 UNTICKED_LOOK_BACK = 200
 
 
+@dataclass(frozen=True)
+class Question:
+    """Something that cannot be taken back: done if the contact's name is typed next, and not otherwise."""
+
+    contact: Contact
+    do: Callable[[], Awaitable[None]]
+    otherwise: str
+
+
 class Sitting:
     """The screen and the chat behind it, from the first line to the last."""
 
@@ -38,7 +48,9 @@ class Sitting:
         self.screen = screen
         self.their_command = their_command
         self.current: Contact | None = None
-        self.removing: Contact | None = None
+        self.question: Question | None = None
+        # The open invites as last listed: what /cancel counts by.
+        self.listed: list[OpenInvite] = []
         self.server = news.Server(me.server)
         self.invite_owed = False
         # The exit code of the first line that could not be followed; a script is told by it.
@@ -68,7 +80,18 @@ class Sitting:
 
     def people(self) -> list[Contact]:
         """The contacts that can still be talked to."""
-        return [contact for contact in self.me.contacts() if contact.state != "removed"]
+        return [contact for contact in self.me.contacts() if contact.state != "blocked"]
+
+    def blocked(self) -> list[Contact]:
+        """Those shut out."""
+        return [contact for contact in self.me.contacts() if contact.state == "blocked"]
+
+    def leave(self, contact: Contact) -> None:
+        """No more lines go to ``contact``: to whom they go then is clear only where one is left."""
+        self.know(contact)
+        if self.current is contact:
+            people = self.people()
+            self.turn_to(people[0] if len(people) == 1 else None)
 
     def know(self, contact: Contact) -> None:
         """The contact is on screen as it is now."""

@@ -16,7 +16,7 @@ from ..connect.nodes import NodeClient
 from ..errors import StorageFailed
 from ..history import postbox
 from ..history.store import Store
-from . import incoming, meeting
+from . import incoming, meeting, moving
 from .me import Me
 from .outcome import Outcome
 
@@ -206,6 +206,7 @@ class Arrivals:
             if time.monotonic() > until:
                 break
         meeting.close_used_invites(tx, outcome)
+        moving.close_replaced_for(tx, self._me, outcome)
         now = time.monotonic()
         for dsk in outcome.duplicates:
             if now - self._answered_at.get(dsk, -DUPLICATE_ANSWER_S) >= DUPLICATE_ANSWER_S:

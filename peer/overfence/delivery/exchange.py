@@ -27,7 +27,7 @@ from . import incoming, places, planning, prekeys
 from .arrivals import Arrivals
 from .direct import Circumstances, Direct
 from .me import Me
-from .news import Happening, Heard, KeyClaimed, NodeMoved, Published, Told, Trouble
+from .news import Declined, Happening, Heard, KeyClaimed, NodeMoved, Published, Told, Trouble
 from .outcome import Outcome, Refused
 from .pace import Pace
 from .payload import Ring, Sdp
@@ -126,11 +126,15 @@ class Exchange:
             if numbers is None or row.id in numbers:
                 self._contacts[row.id] = row
                 self._tell_contact(row.id)
-                if row.state is ContactState.REMOVED:
+                if row.state.is_shut:
                     self._part(row.id)
                 else:
                     self._enter_topics(row)
                     self.wake(row.id)
+
+    async def carry_out(self, outcome: Outcome) -> None:
+        """Act on what a transaction of the API's led to, as on what arrives; it is durable."""
+        await self._act(outcome)
 
     # ── starting things ───────────────────────────────────────────────────────────────────────────
 
@@ -161,6 +165,7 @@ class Exchange:
     def _part(self, contact: int) -> None:
         for device in self._devices.values():
             if device.contact == contact:
+                device.pump.lost()  # what was on its way was called back
                 self._spawn(device.direct.drop())
         for node in self._reach.nodes():
             self._spawn(self._presence.leave(node, contact))
@@ -344,8 +349,8 @@ class Exchange:
             self.refused(refused.error, refused.contact)
         for text in outcome.notices:
             self._publish(Trouble(text))
-        for number in outcome.key_changes:
-            self._publish(KeyClaimed(number))
+        for invite in outcome.declined:
+            self._publish(Declined(invite))
         for dsk in outcome.wasted:
             if dsk in self._devices and self._devices[dsk].direct.wasted():
                 self._arrivals.drop(dsk)
@@ -364,6 +369,8 @@ class Exchange:
                 break
             except StorageFailed:
                 await asyncio.sleep(STORAGE_RETRY_S)
+        for number in outcome.key_changes:
+            self._publish(KeyClaimed(number))
         for dsk, key, run in outcome.told:
             if dsk not in known:
                 self._told(dsk, key, run)

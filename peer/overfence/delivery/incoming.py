@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import assert_never
 
 from ..errors import BadPayload, DeviceListConflict, RevokedDevice, StaleDeviceList, UnknownDevice
 from ..history import people, postbox
 from ..history.people import ContactState
-from ..identity import KEY_BYTES, BadDeviceList, Device, DeviceList, verify
+from ..identity import KEY_BYTES, BadDeviceList, Device, DeviceList
 from ..sealing import (
     BadEnvelope,
-    BadState,
     Duplicate,
     Forged,
     MalformedMessage,
     Opened,
     Pre,
-    PrekeySecret,
     SealingError,
     Sessions,
     UnknownPrekey,
@@ -27,10 +24,12 @@ from ..sealing import (
     open_envelope,
     session_of,
 )
-from . import learning, listing, planning, prekeys, rekeying
+from . import learning, listing, moving, planning, prekeys, rekeying, trust
+from .handshakes import Shelf as Shelf
+from .handshakes import check_introduction as check_introduction
 from .me import Me
 from .outcome import Outcome
-from .outgoing import haves, post, readdress, seal_items
+from .outgoing import haves, post, seal_items
 from .payload import (
     AnyItem,
     Batch,
@@ -45,29 +44,6 @@ from .payload import (
     Sdp,
     decode_payload,
 )
-
-
-class Shelf(Mapping[bytes, PrekeySecret]):
-    """My prekey secrets by id, read only when a handshake asks."""
-
-    def __init__(self, tx: sqlite3.Connection) -> None:
-        self._tx = tx
-
-    def __getitem__(self, prekey_id: bytes) -> PrekeySecret:
-        raw = postbox.prekey(self._tx, prekey_id)
-        if raw is None:
-            raise KeyError(prekey_id)
-        try:
-            return PrekeySecret.decode(raw)
-        except BadState:
-            # As good as gone; whoever used it meets the next card.
-            raise KeyError(prekey_id) from None
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield from (row[0] for row in self._tx.execute("SELECT prekey_id FROM prekeys"))
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
 
 
 def take_envelope(tx: sqlite3.Connection, me: Me, box: postbox.Mailbox, envelope: bytes, outcome: Outcome) -> None:
@@ -146,7 +122,10 @@ def take_newcomer(tx: sqlite3.Connection, me: Me, contact: people.ContactRow, me
     except MalformedMessage as error:
         outcome.drop(error, contact.id)
         return
-    if pre is None or pre.account != contact.account or contact.state is not ContactState.ACCEPTED:
+    if pre is not None and pre.account != contact.account:
+        trust.claim_key(tx, me, contact, pre, message, outcome)
+        return
+    if pre is None or contact.state is not ContactState.ACCEPTED:
         outcome.drop(UnknownDevice("a message from a device that is none of the contact's"), contact.id)
         return
     device, sessions = Device(pre.dsk, pre.dik), Sessions()
@@ -224,20 +203,6 @@ def open_sealed(
     return opened
 
 
-def check_introduction(account: bytes, device: Device, items: list[AnyItem]) -> Introduction:
-    """A session's first message must show its device in its account's list, before anything of it is shown (§2)."""
-    introduction = next((item for item in items if isinstance(item, Introduction)), None)
-    if introduction is None:
-        raise BadPayload("a new session without an introduction")
-    listed = DeviceList.parse(introduction.device_list)
-    if listed.account != account or not listed.holds(device.dsk, device.dik):
-        raise BadDeviceList("the device is not in its account's list")
-    # An account can list any key; only its holder can sign that it belongs there.
-    if not verify(device.dsk, "device", account + device.dik, introduction.consent):
-        raise BadDeviceList("the device has not signed that it is its account's")
-    return introduction
-
-
 def take_items(
     tx: sqlite3.Connection,
     me: Me,
@@ -254,7 +219,7 @@ def take_items(
         people.set_contact(tx, contact.id, state=ContactState.ACCEPTED, invite=None)
         contact = replace(contact, state=ContactState.ACCEPTED, invite=None)
         outcome.contacts.add(contact.id)
-    if contact.state is ContactState.REMOVED:
+    if contact.state.is_shut:
         return
     for item in items:
         match item:
@@ -289,7 +254,7 @@ def answer(tx: sqlite3.Connection, me: Me, outcome: Outcome, direct: frozenset[b
     for dsk in outcome.owed:
         device = people.device(tx, dsk)
         contact = people.contact(tx, device.contact) if device else None
-        if device is None or contact is None or contact.state is ContactState.REMOVED:
+        if device is None or contact is None or contact.state.is_shut:
             continue
         replaced = [] if dsk in direct else postbox.words_to(tx, dsk)
         if replaced:
@@ -311,8 +276,8 @@ def _take_introduction(
     tx: sqlite3.Connection, me: Me, contact: people.ContactRow, dsk: bytes, item: Introduction, outcome: Outcome
 ) -> None:
     listing.hear(tx, me, contact, dsk, item.device_list, outcome)
-    if item.addresses and readdress(tx, dsk, item.addresses):
-        outcome.lowered.add(dsk)
+    if item.addresses:
+        moving.take_addresses(tx, dsk, item.addresses, outcome)
     if len(item.topic) == KEY_BYTES:
         people.add_topic(tx, contact.id, item.topic)
     outcome.contacts.add(contact.id)

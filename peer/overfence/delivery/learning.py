@@ -8,12 +8,11 @@ from overfence_reliability import Run
 
 from ..errors import BadConfirmation, BadEvent, BadPayload, ForeignEvent, ForkedLog
 from ..history import logbook, people, postbox
-from ..history.event import LAMPORT_LIMIT, Addresses, Closed, Devices, Event, Profile
+from ..history.event import LAMPORT_LIMIT, Addresses, Closed, Devices, Event, Profile, Topic
 from ..history.log import Verdict
-from . import listing, repair
+from . import listing, moving, repair
 from .me import Me
 from .outcome import Outcome
-from .outgoing import readdress
 from .payload import LOGS_LIMIT, Batch, Fork, Have
 from .sync import LogKey
 
@@ -96,8 +95,10 @@ def _learn(tx: sqlite3.Connection, me: Me, contact: people.ContactRow, entry: lo
             people.set_contact(tx, contact.id, name=name)
             outcome.contacts.add(contact.id)
         case Addresses(addresses) if addresses:
-            if readdress(tx, entry.event.header.device, addresses):
-                outcome.lowered.add(entry.event.header.device)
+            moving.take_addresses(tx, entry.event.header.device, addresses, outcome)
+            outcome.contacts.add(contact.id)
+        case Topic():
+            moving.settle_topic(tx, contact)
             outcome.contacts.add(contact.id)
         case Devices(raw):
             listing.hear(tx, me, contact, entry.event.header.device, raw, outcome)

@@ -7,7 +7,14 @@ import sqlite3
 
 from overfence_signalling import day_of
 
-from ..errors import BadPayload, DeviceListConflict, OverfenceError, StaleDeviceList, UnprovenGuest
+from ..errors import (
+    BadPayload,
+    ContactBlocked,
+    DeviceListConflict,
+    OverfenceError,
+    StaleDeviceList,
+    UnprovenGuest,
+)
 from ..history import people, postbox
 from ..history.event import Address
 from ..history.people import ContactRow, ContactState, DeviceRow
@@ -23,14 +30,16 @@ from ..sealing import (
     Sessions,
     UnknownPrekey,
     direct_conversation,
+    is_decline,
     new_prekey,
     open_envelope,
     seal_card,
     seal_envelope,
     sender_hint,
 )
-from . import incoming, listing, planning
-from .incoming import check_introduction, open_sealed, take_items, take_message
+from . import invites, listing, planning
+from .handshakes import Shelf, check_introduction
+from .incoming import open_sealed, take_items, take_message
 from .me import Me
 from .outcome import Outcome
 from .outgoing import haves, load_supply, post, proof_of, seal_items, seal_next
@@ -57,7 +66,7 @@ def make_invite(tx: sqlite3.Connection, me: Me, node: str, expires_s: int) -> In
 
 def card_for(tx: sqlite3.Connection, me: Me, box: postbox.Mailbox) -> tuple[bytes, bytes]:
     """A mailbox's card, with a fresh prekey where the last was used; and that prekey's id."""
-    known = incoming.Shelf(tx).get(box.prekey) if box.prekey else None
+    known = Shelf(tx).get(box.prekey) if box.prekey else None
     secret = known or new_prekey(me.random)
     if known is None:
         postbox.add_prekey(tx, secret.prekey_id, secret.encode(), me.now_s, box.mailbox)
@@ -70,7 +79,7 @@ def card_for(tx: sqlite3.Connection, me: Me, box: postbox.Mailbox) -> tuple[byte
 
 
 def accept(tx: sqlite3.Connection, me: Me, invite: Invite) -> ContactRow:
-    """The contact at once, waiting and writable. Raises `OwnInvite`, `InviteExpired`."""
+    """The contact at once, waiting and writable. Raises `OwnInvite`, `InviteExpired`, `ContactBlocked`."""
     contact = _accept(tx, me, invite)
     if contact.invite == str(invite):
         people.set_setting(tx, invited_key(contact.id), invite.node)
@@ -81,6 +90,8 @@ def _accept(tx: sqlite3.Connection, me: Me, invite: Invite) -> ContactRow:
     if invite.account == me.identity.account:
         raise OwnInvite("this is your own invite: send it to somebody else")
     known = people.contact_of(tx, invite.account)
+    if known is not None and known.state is ContactState.BLOCKED:
+        raise ContactBlocked("this invite is of a contact you blocked: unblock them first")
     if known is not None and known.state is ContactState.ACCEPTED:
         return _renew(tx, me, known, invite)
     if me.now_s >= invite.expires_s:
@@ -139,7 +150,7 @@ def knock(tx: sqlite3.Connection, me: Me, contact: ContactRow, invite: Invite, c
     device = card.device
     if card.device_list.account != invite.account or fingerprint(*device) != invite.device_hash:
         raise BadCard("the card is not of the one who made the invite")
-    if not _is_free(tx, me, device.dsk, invite.account):
+    if not is_free(tx, me, device.dsk, invite.account):
         raise BadCard("the card names another's device")
     known = people.device(tx, device.dsk)
     sessions = planning.stored(known) if known else Sessions()
@@ -170,6 +181,9 @@ def take_knock(
     invite = postbox.invite(tx, box.mailbox)
     try:
         _, message = open_envelope(box.key, box.mailbox, envelope)
+        if is_decline(message):
+            invites.take_decline(tx, me, box, message, outcome)
+            return
         pre = Pre.peek(message)
     except (BadEnvelope, MalformedMessage) as error:
         outcome.drop(error)
@@ -179,7 +193,7 @@ def take_knock(
         return
     known = people.device(tx, pre.dsk)
     owner = people.contact(tx, known.contact) if known else None
-    if owner is not None and owner.account == pre.account and owner.state is not ContactState.REMOVED:
+    if owner is not None and owner.account == pre.account and not owner.state.is_shut:
         # Two who accept each other's invites know each other already when the second knock comes.
         if take_message(tx, me, pre.dsk, message, outcome, source=box.mailbox) and invite.guest is None:
             postbox.bind_invite(tx, box.mailbox, pre.account)
@@ -209,20 +223,24 @@ def take_knock(
         _refuse(tx, me, box, introduction, sessions, Refusal("expired"), invite, outcome)
         return
     contact = people.contact_of(tx, pre.account)
+    if contact is not None and contact.state is ContactState.BLOCKED:
+        # No link that somehow came to them undoes what I chose; it stays open for whom it was meant.
+        outcome.drop(UnprovenGuest("a blocked contact used an invite"), contact.id)
+        return
     full = contact is not None and len(people.devices(tx, contact.id)) >= DEVICE_LIMIT
-    if full or not _is_free(tx, me, pre.dsk, pre.account):
+    if full or not is_free(tx, me, pre.dsk, pre.account):
         outcome.drop(UnprovenGuest("a device that is another's, or one too many"))
         return
     postbox.bind_invite(tx, box.mailbox, pre.account)
-    contact = _welcome(tx, me, contact, pre, sessions, outcome)
+    contact = welcome(tx, me, contact, pre, sessions, outcome)
     outcome.owed[pre.dsk] = None
     take_items(tx, me, contact, pre.dsk, items, outcome, epoch=opened.epoch)
 
 
-def _welcome(
+def welcome(
     tx: sqlite3.Connection, me: Me, contact: ContactRow | None, pre: Pre, sessions: Sessions, outcome: Outcome
 ) -> ContactRow:
-    """The guest is a contact from here on, with a mailbox of its own."""
+    """Whoever the handshake names is a contact from here on, with a mailbox of its own."""
     contact = contact or _new_contact(tx, me, pre.account, ContactState.ACCEPTED, None)
     if contact.state is not ContactState.ACCEPTED:
         people.set_contact(tx, contact.id, state=ContactState.ACCEPTED, invite=None)
@@ -258,7 +276,7 @@ def greet(tx: sqlite3.Connection, me: Me, outcome: Outcome) -> None:
             outcome.nodes.add(sealed.node)
 
 
-def _is_free(tx: sqlite3.Connection, me: Me, dsk: bytes, account: bytes) -> bool:
+def is_free(tx: sqlite3.Connection, me: Me, dsk: bytes, account: bytes) -> bool:
     """May this device be that account's? Not if it is mine, or has proved to be somebody else's."""
     known = people.device(tx, dsk)
     if known is None:

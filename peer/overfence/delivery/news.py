@@ -7,6 +7,7 @@ from typing import Literal
 
 from ..history.logbook import Entry
 from ..history.people import ContactRow
+from ..identity import Invite
 from .outcome import Refused
 
 # How messages go: straight, straight but by a relay (TURN), by sealed mailbox, or not at all for now.
@@ -74,4 +75,11 @@ class KeyClaimed:
     contact: int
 
 
-Happening = Heard | Told | ContactMoved | NodeMoved | Trouble | Published | Refused | KeyClaimed
+@dataclass(frozen=True)
+class Declined:
+    """An invite of mine is not wanted, and is closed."""
+
+    invite: Invite
+
+
+Happening = Heard | Told | ContactMoved | NodeMoved | Trouble | Published | Refused | KeyClaimed | Declined

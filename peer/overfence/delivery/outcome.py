@@ -8,7 +8,7 @@ from overfence_reliability import Run
 
 from ..errors import OverfenceError
 from ..history.logbook import Entry
-from ..identity import DeviceList
+from ..identity import DeviceList, Invite
 from .payload import Fork, Ring, Sdp
 from .sync import LogKey
 
@@ -48,6 +48,7 @@ class Outcome:
     dropped: list[Refused] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)  # what a person should know
     key_changes: set[int] = field(default_factory=set)  # contacts somebody writes for under another account's key
+    declined: list[Invite] = field(default_factory=list)  # invites of mine that are not wanted
 
     def drop(self, error: OverfenceError, contact: int | None = None) -> None:
         """This was not taken."""
@@ -77,3 +78,4 @@ class Outcome:
         self.dropped += other.dropped
         self.notices += other.notices
         self.key_changes |= other.key_changes
+        self.declined += other.declined

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from overfence_reliability import Run
 from overfence_signalling import ENVELOPE_LIMIT_BYTES
 
 from ..history import logbook, people, postbox
-from ..history.event import Address
 from ..identity import KEY_BYTES, Invite
 from ..sealing import CHAIN_LIMIT, SID_BYTES, Sessions, hkdf, hmac_sha256, seal_envelope
 from . import planning, prekeys
@@ -149,15 +147,6 @@ def post(
         tx, me.random(16), dsk=dsk, node=address.node, mailbox=address.mailbox, envelope=envelope, covers=covers
     )
     return address.node
-
-
-def readdress(tx: sqlite3.Connection, dsk: bytes, addresses: Sequence[Address]) -> bool:
-    """A device takes envelopes there now; True where some are left at places it may never look at again.
-
-    Those are sealed anew: a device set back to an older copy has lost the keys of mailboxes it drew since.
-    """
-    people.set_addresses(tx, dsk, addresses)
-    return postbox.forget_puts_elsewhere(tx, dsk)
 
 
 def haves(tx: sqlite3.Connection, me: Me, contact: people.ContactRow) -> list[Have]:

@@ -38,6 +38,8 @@ def wanted(tx: sqlite3.Connection, me: Me, *, own_only: bool) -> list[Place]:
         return []  # offline is a choice: then nobody is connected to
     own = {box.node for box in postbox.mailboxes(tx)} - {me.server}
     found = [Place(url) for url in (me.server, *sorted(own))]
+    # What goes out in nobody's name, an invite that is declined: of my own choosing, too.
+    found += [Place(url) for url in postbox.nodes_to_tell(tx, me.dsk)]
     found += [Place(invite.node, contact.id) for contact, invite, _ in meeting.knocks(tx)]
     by_contact = [_of_contact(tx, contact, own_only=own_only) for contact in people.contacts(tx)]
     for turn in zip_longest(*by_contact):

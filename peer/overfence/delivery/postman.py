@@ -13,7 +13,7 @@ from typing import Protocol
 from overfence_signalling import TTL_LIMIT_S, Accepted, Ack, Card, CardGet, CardSet, Close, Open, Put
 
 from ..connect.nodes import NodeClient, NodeRefused
-from ..errors import OverfenceError, StorageFailed, Unreachable
+from ..errors import StorageFailed, Unreachable
 from ..history import people, postbox
 from ..history.people import ContactRow, ContactState
 from ..history.store import Store
@@ -22,6 +22,7 @@ from ..sealing import BadCard, WeakKey, open_card
 from ..sealing import Card as OpenCard
 from . import meeting, planning, prekeys, rekeying
 from .me import Me
+from .outcome import Outcome
 from .rekeying import Due
 
 logger = logging.getLogger(__name__)
@@ -60,8 +61,8 @@ class Listener(Protocol):
     def full(self, dsk: bytes) -> None:
         """A device's mailbox takes no more until its owner has been there."""
 
-    def refused(self, error: OverfenceError, contact: int) -> None:
-        """What the node gave us of a contact's is not theirs, or of no use."""
+    async def carry_out(self, outcome: Outcome) -> None:
+        """Act on what a transaction led to; it is durable."""
 
     def published(self, mailbox: bytes) -> None:
         """A mailbox of mine can be written to."""
@@ -230,13 +231,14 @@ class Postman:
 
     async def _begin(self, beginning: Due) -> None:
         """Begin a session with a device, on its card where it sent no prekeys; what fails is tried again later."""
+        card = None
         try:
             card = None if beginning.prekeys else await self._card_of(beginning)
             await self._store.write(lambda tx: rekeying.begin(tx, self._me, beginning, card))
         except (BadCard, WeakKey) as error:
-            logger.info("a session could not be begun: %s", error)
-            await self._store.write(lambda tx: planning.tried(tx, self._me, beginning.device.dsk))
-            self._listener.refused(error, beginning.device.contact)
+            problem = error
+            outcome = await self._store.write(lambda tx: rekeying.failed(tx, self._me, beginning, card, problem))
+            await self._listener.carry_out(outcome)
         except NodeRefused as error:
             logger.info("a session could not be begun: %s", error)
             await self._store.write(lambda tx: planning.tried(tx, self._me, beginning.device.dsk))

@@ -9,8 +9,8 @@ from ..history import people
 from ..history.event import Address
 from ..history.people import ContactState, DeviceRow
 from ..identity import Device
-from ..sealing import BadCard, Card, Prekeys
-from . import planning
+from ..sealing import BadCard, Card, Prekeys, SealingError
+from . import planning, trust
 from .me import Me
 from .outcome import Outcome
 from .outgoing import haves, introduction, post
@@ -76,6 +76,16 @@ def begin(tx: sqlite3.Connection, me: Me, beginning: Due, card: Card | None) -> 
     people.set_sessions(tx, device.dsk, sessions.encode(), device.introduced)
     people.set_rekeying(tx, device.dsk, prekeys=None, lapses=0)
     return post(tx, me, device.dsk, message)
+
+
+def failed(tx: sqlite3.Connection, me: Me, beginning: Due, card: Card | None, error: SealingError) -> Outcome:
+    """There was no card to be used: told, and tried again by the back-off. One of another account is a changed key."""
+    outcome = Outcome()
+    planning.tried(tx, me, beginning.device.dsk)
+    outcome.drop(error, beginning.device.contact)
+    if card is not None and card.device_list.account != beginning.account:
+        trust.claim_card(tx, me, people.contact(tx, beginning.device.contact), card, outcome)
+    return outcome
 
 
 def reset(tx: sqlite3.Connection, dsk: bytes, sid: bytes, outcome: Outcome) -> None:

@@ -91,6 +91,12 @@ class Closed(msgspec.Struct, frozen=True):
     logs: Annotated[tuple[tuple[LogName, Count], ...], msgspec.Meta(max_length=64)]
 
 
+class Topic(msgspec.Struct, frozen=True):
+    """Kind ``topic``: a secret under which the two of us meet (§4.3); the last by order holds."""
+
+    secret: Hash
+
+
 class App(msgspec.Struct, frozen=True):
     """Kind ``app/…``: an embedder's own bytes."""
 
@@ -101,14 +107,16 @@ class Unknown(msgspec.Struct, frozen=True):
     """A kind this version does not know: kept, and shown as needing a newer one."""
 
 
-Content = Text | Profile | Addresses | Devices | Closed | App | Unknown
+Fact = Profile | Addresses | Devices | Closed | Topic
+Content = Text | Fact | App | Unknown
 
-_KINDS: dict[str, msgspec.msgpack.Decoder[Text | Profile | Addresses | Devices | Closed]] = {
+_KINDS: dict[str, msgspec.msgpack.Decoder[Text | Fact]] = {
     "text": msgspec.msgpack.Decoder(Text),
     "profile": msgspec.msgpack.Decoder(Profile),
     "addresses": msgspec.msgpack.Decoder(Addresses),
     "devices": msgspec.msgpack.Decoder(Devices),
     "closed": msgspec.msgpack.Decoder(Closed),
+    "topic": msgspec.msgpack.Decoder(Topic),
 }
 _encoder = msgspec.msgpack.Encoder()
 _header_decoder = msgspec.msgpack.Decoder(Header)
@@ -174,7 +182,7 @@ def digest(data: bytes) -> bytes:
     return blake2b(data, digest_size=32).digest()
 
 
-def kind_of(content: Text | Profile | Addresses | Devices | Closed) -> str:
+def kind_of(content: Text | Fact) -> str:
     """The kind a content of ours is sent under."""
     return type(content).__name__.lower()
 

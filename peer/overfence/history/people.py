@@ -23,6 +23,12 @@ class ContactState(StrEnum):
     REFUSED = "refused"  # their invite was used by somebody else
     EXPIRED = "expired"
     REMOVED = "removed"
+    BLOCKED = "blocked"
+
+    @property
+    def is_shut(self) -> bool:
+        """Whether nothing goes to them and nothing of theirs is taken, by my own choice."""
+        return self in (ContactState.REMOVED, ContactState.BLOCKED)
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,8 @@ class ContactRow:
     invite: str | None
     topics: bytes
     log: bytes
+    verified_s: int  # when their safety number was compared; 0: it was not
+    claimed: bytes | None  # the other account under which somebody writes for them, while that is undecided
 
 
 @dataclass(frozen=True)
@@ -66,11 +74,14 @@ class Rekeying:
     lapses: int
 
 
-_CONTACT = "SELECT id, account, conv, name, alias, state, invite, topics, log FROM contacts"
+_CONTACT = """SELECT id, c.account, conv, name, alias, state, invite, topics, log, verified_s, k.account
+    FROM contacts c LEFT JOIN key_changes k ON k.contact = c.id"""
 _DEVICE = "SELECT dsk, dik, contact, sessions, introduced, revoked_s FROM devices"
 
 
-def _contact(row: tuple[int, bytes, bytes, str, str, str, str | None, bytes, bytes]) -> ContactRow:
+def _contact(
+    row: tuple[int, bytes, bytes, str, str, str, str | None, bytes, bytes, int, bytes | None],
+) -> ContactRow:
     return ContactRow(*row[:5], ContactState(row[5]), *row[6:])
 
 
@@ -86,7 +97,7 @@ def contact(tx: sqlite3.Connection, number: int) -> ContactRow:
 
 def contact_of(tx: sqlite3.Connection, account: bytes) -> ContactRow | None:
     """The contact with that account key."""
-    row = tx.execute(f"{_CONTACT} WHERE account = ?", (account,)).fetchone()
+    row = tx.execute(f"{_CONTACT} WHERE c.account = ?", (account,)).fetchone()
     return _contact(row) if row else None
 
 
@@ -298,6 +309,11 @@ def delivered_upto(tx: sqlite3.Connection, number: int) -> int:
     """Up to where the log that is written now is held by at least one of the contact's devices."""
     log = contact(tx, number).log
     return max((most for (_, name), most in ticked(tx, number).items() if name == log), default=0)
+
+
+def forget_setting(tx: sqlite3.Connection, key: str) -> None:
+    """A setting is no more."""
+    tx.execute("DELETE FROM settings WHERE key = ?", (key,))
 
 
 def setting(tx: sqlite3.Connection, key: str) -> str | bytes | None:

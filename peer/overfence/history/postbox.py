@@ -73,8 +73,31 @@ def mailbox(tx: sqlite3.Connection, address: bytes) -> Mailbox | None:
 
 
 def mailbox_for(tx: sqlite3.Connection, contact: int) -> list[Mailbox]:
-    """My mailboxes for one contact."""
-    return [_mailbox(row) for row in tx.execute(f"{_MAILBOX} WHERE contact = ? AND NOT closing", (contact,))]
+    """My mailboxes for one contact that it is to use: none that is being closed or replaced."""
+    which = "contact = ? AND NOT closing AND until_seq IS NULL"
+    return [_mailbox(row) for row in tx.execute(f"{_MAILBOX} WHERE {which}", (contact,))]
+
+
+def close_all_for(tx: sqlite3.Connection, contact: int) -> set[str]:
+    """Close every mailbox of one contact's; the nodes that are to hear of it."""
+    tx.execute("UPDATE mailboxes SET closing = 1 WHERE contact = ?", (contact,))
+    return {node for (node,) in tx.execute("SELECT node FROM mailboxes WHERE contact = ?", (contact,))}
+
+
+def replace_mailbox(tx: sqlite3.Connection, address: bytes, log: bytes, seq: int) -> None:
+    """It is followed until the contact's devices hold number ``seq`` of my log, which names others."""
+    tx.execute("UPDATE mailboxes SET until_log = ?, until_seq = ? WHERE mailbox = ?", (log, seq, address))
+
+
+def replaced_mailboxes(tx: sqlite3.Connection, contact: int) -> list[tuple[Mailbox, bytes, int]]:
+    """One contact's that were replaced and are still followed, each with the log and number that end it."""
+    rows = tx.execute(
+        """SELECT mailbox, until_log, until_seq FROM mailboxes
+           WHERE contact = ? AND until_seq IS NOT NULL AND NOT closing""",
+        (contact,),
+    )
+    found = [(mailbox(tx, address), log, seq) for address, log, seq in rows.fetchall()]
+    return [(box, log, seq) for box, log, seq in found if box is not None]
 
 
 def set_cursor(tx: sqlite3.Connection, address: bytes, epoch: int, seq: int) -> None:
@@ -107,6 +130,13 @@ def invite(tx: sqlite3.Connection, address: bytes) -> OpenInvite | None:
     """The invite whose mailbox that is."""
     row = tx.execute("SELECT mailbox, expires_s, guest, refusals FROM invites WHERE mailbox = ?", (address,)).fetchone()
     return OpenInvite(*row) if row else None
+
+
+def invites(tx: sqlite3.Connection) -> list[tuple[Mailbox, OpenInvite]]:
+    """My invites whose mailboxes are not being closed, in the order they end."""
+    rows = tx.execute("SELECT mailbox, expires_s, guest, refusals FROM invites ORDER BY expires_s, mailbox").fetchall()
+    found = ((mailbox(tx, row[0]), OpenInvite(*row)) for row in rows)
+    return [(box, open_) for box, open_ in found if box is not None and not box.closing]
 
 
 def used_invites(tx: sqlite3.Connection, guest: bytes) -> list[Mailbox]:
@@ -228,6 +258,11 @@ def due_puts(tx: sqlite3.Connection, node: str, now_s: int, limit: int) -> list[
         (node, now_s, limit),
     )
     return [Waiting(*row) for row in rows]
+
+
+def nodes_to_tell(tx: sqlite3.Connection, dsk: bytes) -> list[str]:
+    """The nodes at which something waits to be left for a device."""
+    return [node for (node,) in tx.execute("SELECT DISTINCT node FROM puts WHERE dsk = ? ORDER BY node", (dsk,))]
 
 
 def put_accepted(tx: sqlite3.Connection, put: Waiting, due_s: int) -> None:

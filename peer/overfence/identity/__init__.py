@@ -7,14 +7,17 @@ from .errors import (
     BadDeviceList,
     BadInvite,
     BadKeyFile,
+    BadVerifyCode,
     InviteFault,
     KeyFileExposed,
     KeyFileUnavailable,
     NotPrimary,
+    VerifyFault,
 )
 from .files import load_or_create
 from .invite import Invite, is_node
 from .keys import Identity
+from .safety import SafetyNumber, check_shown, read_verify_code, safety_number, verify_code
 from .signatures import KEY_BYTES, SIGNATURE_BYTES, H, L, agreement_public, sign, signing_public, verify
 
 __all__ = [
@@ -24,6 +27,7 @@ __all__ = [
     "BadDeviceList",
     "BadInvite",
     "BadKeyFile",
+    "BadVerifyCode",
     "Device",
     "DeviceList",
     "H",
@@ -34,12 +38,18 @@ __all__ = [
     "KeyFileUnavailable",
     "L",
     "NotPrimary",
+    "SafetyNumber",
+    "VerifyFault",
     "agreement_public",
+    "check_shown",
     "fingerprint",
     "is_node",
     "load_or_create",
+    "read_verify_code",
+    "safety_number",
     "sign",
     "signing_public",
     "user_id",
     "verify",
+    "verify_code",
 ]

@@ -72,3 +72,35 @@ _INVITE_WORDS = {
     InviteFault.NEWER_VERSION: "this invite was made by a newer version of Overfence",
     InviteFault.BAD_NODE: "this invite names a server that is no ws:// or wss:// address",
 }
+
+
+class VerifyFault(StrEnum):
+    """Why what was shown for comparison cannot be compared."""
+
+    NOT_A_CODE = "not a code"
+    INCOMPLETE = "incomplete"
+    DAMAGED = "damaged"
+    NEWER_VERSION = "newer version"
+    OWN = "own"
+    OF_OTHERS = "of others"
+
+
+class BadVerifyCode(OverfenceError):
+    """What was shown is no code of this contact's for me, and `reason` says how; nothing was verified or undone."""
+
+    def __init__(self, reason: VerifyFault) -> None:
+        self.reason = reason
+        super().__init__(_VERIFY_WORDS[reason])
+
+
+_VERIFY_WORDS = {
+    VerifyFault.NOT_A_CODE: "this is neither a code, which begins with overfence-verify:, nor the 60 digits",
+    VerifyFault.INCOMPLETE: "this is incomplete; take the whole code, or all 60 digits",
+    VerifyFault.DAMAGED: "a character of this is wrong, missing or too many; take it again",
+    VerifyFault.NEWER_VERSION: "this code was made by a newer version of Overfence",
+    VerifyFault.OWN: "this is the code you show them; take the one they show you",
+    # Somebody between the two would hold another key towards each: then their code names neither key known here.
+    VerifyFault.OF_OTHERS: (
+        "this code names neither of you; unless it was made for somebody else, somebody sits between the two of you"
+    ),
+}

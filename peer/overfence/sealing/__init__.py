@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .card import Card, Prekeys, PrekeySecret, new_prekey, open_card, seal_card
-from .envelope import open_envelope, seal_envelope, sender_hint
+from .declining import decline_message, declines, is_decline
+from .envelope import open_envelope, seal_envelope, seal_nameless, sender_hint
 from .errors import (
     BadCard,
     BadEntry,
@@ -61,9 +62,12 @@ __all__ = [
     "WeakKey",
     "aead_open",
     "aead_seal",
+    "decline_message",
+    "declines",
     "direct_conversation",
     "hkdf",
     "hmac_sha256",
+    "is_decline",
     "mailbox_address",
     "new_prekey",
     "open_card",
@@ -72,6 +76,7 @@ __all__ = [
     "seal_card",
     "seal_entry",
     "seal_envelope",
+    "seal_nameless",
     "sender_hint",
     "session_of",
     "topic_id",

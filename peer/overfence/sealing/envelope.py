@@ -18,6 +18,11 @@ def seal_envelope(key: bytes, mailbox: bytes, sender_dsk: bytes, message: bytes,
     return aead_seal(_envelope_key(key), sender_hint(sender_dsk) + message, mailbox, random)
 
 
+def seal_nameless(key: bytes, mailbox: bytes, message: bytes, random: Random) -> bytes:
+    """The same from nobody: the hint is 8 zero bytes (§4.5)."""
+    return aead_seal(_envelope_key(key), bytes(HINT_BYTES) + message, mailbox, random)
+
+
 def open_envelope(key: bytes, mailbox: bytes, envelope: bytes) -> tuple[bytes, bytes]:
     """The sender's hint and the message; raises `BadEnvelope`."""
     try:

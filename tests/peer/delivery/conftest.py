@@ -9,7 +9,7 @@ from hashlib import blake2b, shake_256
 from typing import TypeVar
 
 import pytest
-from overfence.delivery import incoming, meeting, outgoing, planning, prekeys, rekeying
+from overfence.delivery import incoming, meeting, moving, outgoing, planning, prekeys, rekeying
 from overfence.delivery.me import Me
 from overfence.delivery.outcome import Outcome
 from overfence.delivery.payload import AnyItem
@@ -156,15 +156,14 @@ class Home:
 
     def begin(self, beginning: rekeying.Due) -> None:
         """Begin a session anew: on the prekeys the device sent, or on those of its card."""
-        address, box = beginning.address, self.node.boxes.get(beginning.address.mailbox)
+        address, box, card = beginning.address, self.node.boxes.get(beginning.address.mailbox), None
         try:
-            card = None
             if beginning.prekeys is None and box is not None and box.card is not None:
                 card = open_card(address.key, address.mailbox, box.card)
             self.do(lambda tx: rekeying.begin(tx, self.me, beginning, card))
         except (BadCard, WeakKey) as error:
-            self.dropped.append(f"{type(error).__name__}: {error}")
-            self.do(lambda tx: planning.tried(tx, self.me, beginning.device.dsk))
+            problem = error
+            self._act(self.do(lambda tx: rekeying.failed(tx, self.me, beginning, card, problem)))
 
     def knock(self, contact: people.ContactRow, invite: Invite) -> None:
         if self.me.now_s >= invite.expires_s:
@@ -275,6 +274,7 @@ class Home:
 
     def _finish(self, tx: sqlite3.Connection, outcome: Outcome) -> Outcome:
         meeting.close_used_invites(tx, outcome)
+        moving.close_replaced_for(tx, self.me, outcome)
         outcome.owed.update(dict.fromkeys(outcome.duplicates))
         incoming.answer(tx, self.me, outcome, frozenset(self.links))
         return outcome
