@@ -15,6 +15,7 @@ from overfence_signalling import (
     FRAME_LIMIT_BYTES,
     SOCKET_PATH,
     SUBPROTOCOL,
+    CardGet,
     CardSet,
     ClientFrame,
     Enter,
@@ -90,6 +91,7 @@ class Record:
     puts: list[tuple[str, Put]] = field(default_factory=list)  # by whom
     cards: dict[bytes, list[bytes]] = field(default_factory=dict)  # mailbox → its cards, oldest first
     entries: list[tuple[str, Enter]] = field(default_factory=list)  # by whom
+    asked_for_cards: list[str] = field(default_factory=list)  # who
 
     def note(self, by: Visit, frame: ClientFrame) -> None:
         """A frame passes."""
@@ -104,6 +106,8 @@ class Record:
                 self.puts.append((by.name, frame))
             case Enter():
                 self.entries.append((by.name, frame))
+            case CardGet():
+                self.asked_for_cards.append(by.name)
             case _:
                 pass
 
@@ -146,7 +150,12 @@ class Middleman:
         try:
             yield mischief
         finally:
-            self._mischiefs.remove(mischief)
+            if mischief in self._mischiefs:
+                self._mischiefs.remove(mischief)
+
+    def behave(self) -> None:
+        """From here on everything is passed on."""
+        self._mischiefs.clear()
 
     def expect(self, name: str) -> None:
         """The next who comes is that person."""

@@ -258,3 +258,25 @@ def no_card(by: str, code: Code) -> Asking[CardGet]:
 def greeting(to: str, lie: Callable[[NodeHello], NodeHello]) -> Telling[NodeHello]:
     """Another greeting than the node's own."""
     return Telling("greeting", to, NodeHello, lambda _, frame: (lie(frame),))
+
+
+# ── at the worst moment ───────────────────────────────────────────────────────────────────────────
+
+
+def hanging_up_on(by: str, kind: type[F], *, after: bool) -> Asking[F]:
+    """The line is cut at the first such request: before it is done, or done but not answered."""
+
+    def do(visit: Visit, frame: F) -> Iterable[Frame]:
+        if mischief.struck:
+            return (frame,)
+        visit.cut()
+        mischief.strike()
+        return (frame,) if after else ()
+
+    mischief = Asking("hanging up", by, kind, do)
+    return mischief
+
+
+def babbling(to: str, *words: Frame) -> Telling[Accepted]:
+    """Beside each answer to a put it says what nobody asked for."""
+    return Telling("babbling", to, Accepted, lambda _, frame: (*words, frame, frame))

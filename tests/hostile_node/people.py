@@ -119,7 +119,7 @@ class Two:
     def __init__(self, ada: Person, bob: Person, clock: Clock) -> None:
         self.ada = ada
         self.bob = bob
-        self._clock = clock
+        self.clock = clock
 
     async def ticks_are_true(self) -> None:
         """Nothing is ticked that the other doesn't hold, nothing is shown twice or made up."""
@@ -143,11 +143,11 @@ class Two:
 
     async def _all_heard(self, mine: Person, theirs: Person) -> None:
         with suppress(AssertionError):
-            await until(lambda: len(theirs.heard) >= len(mine.said), "all", self._clock)
+            await until(lambda: len(theirs.heard) >= len(mine.said), "all", self.clock)
         assert theirs.heard == mine.said
 
     async def _all_ticked(self, person: Person) -> None:
         async def ticked() -> bool:
             return await person.ticked() == person.said
 
-        await until(ticked, f"that all of {person.name}'s is ticked", self._clock)
+        await until(ticked, f"that all of {person.name}'s is ticked", self.clock)
