@@ -30,6 +30,9 @@ from overfence_signalling import (
 )
 
 
+STRIKES_WITHIN_S = 20.0
+
+
 class Visit:
     """One person's connection: what they asked, and a way to say anything to them, or in their name."""
 
@@ -64,12 +67,17 @@ class Mischief:
     def __init__(self, name: str) -> None:
         self.name = name
         self.struck = 0
-        self.has_struck = asyncio.Event()
+        self._struck = asyncio.Event()
 
     def strike(self) -> None:
         """It was bad just now."""
         self.struck += 1
-        self.has_struck.set()
+        self._struck.set()
+
+    async def strikes(self) -> None:
+        """Return once it was."""
+        async with asyncio.timeout(STRIKES_WITHIN_S):
+            await self._struck.wait()
 
     def asked(self, by: Visit, frame: ClientFrame) -> Sequence[Frame]:
         """What goes on to the node."""

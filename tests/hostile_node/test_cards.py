@@ -61,7 +61,7 @@ async def test_a_withheld_card_delays_and_loses_nothing(node: Middleman, meet: M
     async with meet() as two:
         with node.does(showing_card("Ada", None)) as mischief:
             await beginning_anew(node, two, clock)
-            await mischief.has_struck.wait()
+            await mischief.strikes()
             await two.ticks_are_true()
             await two.hear_each_other()
         await two.hear_each_other()
@@ -77,7 +77,7 @@ async def test_a_card_whose_prekey_is_gone_is_refused_by_its_owner(node: Middlem
         await two.hear_each_other()
         with node.does(showing_card("Ada", node.record.cards[bobs][0])) as mischief:
             await beginning_anew(node, two, clock)
-            await mischief.has_struck.wait()
+            await mischief.strikes()
             refused = await two.bob.refuses(UnknownPrekey)
             assert refused.contact is two.bob.contact
             await two.ticks_are_true()
@@ -89,6 +89,6 @@ async def test_an_invites_card_that_is_withheld_is_asked_for_again(node: Middlem
         with node.does(showing_card("Bob", None)) as mischief:
             bob.other = await bob.chat.accept(str(await ada.chat.invite()))
             await bob.says("as soon as I can")
-            await mischief.has_struck.wait()
+            await mischief.strikes()
             assert bob.contact.state == "waiting"
         await until(lambda: ada.heard == ["as soon as I can"], "the word")

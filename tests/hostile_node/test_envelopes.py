@@ -25,7 +25,7 @@ async def test_a_changed_envelope_is_refused(node: Middleman, meet: Meet, change
     async with meet() as two:
         with node.does(changing_envelopes("Bob", change)) as mischief:
             await two.ada.says("one", "two")
-            await mischief.has_struck.wait()
+            await mischief.strikes()
             refused = await two.bob.refuses(BadEnvelope)
             assert refused.contact is two.bob.contact
             assert two.bob.heard == ["hello"]
@@ -93,7 +93,7 @@ async def test_envelopes_out_of_order_are_shown_in_order(node: Middleman, meet: 
                 await two.ada.says(f"{number}")
                 # Each in an envelope of its own.
                 await until(lambda before=before: len(node.record.put_by("Ada")) > before, "a put")  # type: ignore[misc] # mypy: no default in lambdas
-            await mischief.has_struck.wait()
+            await mischief.strikes()
             await two.ticks_are_true()
             await until(lambda: len(two.bob.heard) == 13, "all twelve")
         await two.hear_each_other()
@@ -103,7 +103,7 @@ async def test_what_is_withheld_for_days_arrives_once_it_is_not(node: Middleman,
     async with meet() as two:
         with node.does(withholding("Bob")) as mischief:
             await two.ada.says("one", "two")
-            await mischief.has_struck.wait()
+            await mischief.strikes()
             for day in range(3):
                 await clock.move(hours=24)
                 await two.bob.says(f"are you there, day {day}?")

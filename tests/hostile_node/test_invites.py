@@ -83,6 +83,6 @@ async def test_a_handshake_replayed_at_once_in_the_invites_own_mailbox(
             bob.other = await bob.chat.accept(link)
             await bob.says("once")
             await until(lambda: bool(ada.heard), "the word")
-            await mischief.has_struck.wait()
+            await mischief.strikes()
             await Two(ada, bob, clock).hear_each_other()
         assert len(ada.chat.contacts()) == 1

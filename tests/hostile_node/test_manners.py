@@ -162,7 +162,7 @@ async def test_an_answer_of_the_wrong_kind_is_none(node: Middleman, meet: Meet, 
             Telling("another kind of answer", "", Accepted, lambda _, frame: (replace(answer, ref=frame.ref),))
         ) as mischief:
             await two.ada.says("one", "two")
-            await mischief.has_struck.wait()
+            await mischief.strikes()
             await two.ticks_are_true()
         await two.hear_each_other()
 
@@ -177,7 +177,7 @@ async def test_hanging_up_in_the_middle_loses_nothing(
             await two.ada.says("one")
             node.cut("Ada")
             await two.ada.says("two", "three")
-            await mischief.has_struck.wait()
+            await mischief.strikes()
             await two.hear_each_other()
         await two.hear_each_other()
 

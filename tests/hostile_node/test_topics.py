@@ -28,7 +28,7 @@ async def nobody_comes(node: Middleman, two: Two, members: tuple[TopicEntry, ...
     with node.does(crowding("Ada", lambda _: members)) as mischief:
         before = len(two.ada.events)
         node.cut("Ada")
-        await mischief.has_struck.wait()
+        await mischief.strikes()
         for _, enter in node.record.entries:
             for at in range(0, len(members), 50):
                 node.visit("Ada").say(Changes(topic=enter.topic, entered=members[at : at + 50]))
@@ -72,7 +72,7 @@ async def test_another_topics_entries_are_nobody(node: Middleman, meet: Meet, co
         assert foreign
         with node.does(crowding("Bob", lambda _: as_members(foreign))) as mischief:
             node.cut("Bob")
-            await mischief.has_struck.wait()
+            await mischief.strikes()
             await two.hear_each_other()
             assert not two.bob.contact.online
 
