@@ -38,11 +38,13 @@ def come(tmp_path: Path, node: Middleman) -> Come:
 
     @asynccontextmanager
     async def come(name: str) -> AsyncIterator[Person]:
+        person = Person(name, lambda: Chat.open(tmp_path / name, name=name, server=node.url))
         node.expect(name)
-        async with Chat.open(tmp_path / name, name=name, server=node.url) as chat:
-            person = Person(chat)
+        await person.comes()
+        try:
             await until(lambda: any(visit.name == name for visit in node.visits), f"{name} at the node")
             yield person
+        finally:
             await person.leave()
 
     return come

@@ -29,7 +29,6 @@ from overfence_signalling import (
     mailbox_address,
 )
 
-
 STRIKES_WITHIN_S = 20.0
 
 

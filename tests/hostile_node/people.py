@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from typing import TypeVar
 
 import pytest
@@ -51,13 +51,19 @@ async def until(true: Callable[[], bool | Awaitable[bool]], what: str, clock: Cl
 class Person:
     """One of the two: a chat, the other as they know them, and all that they were shown."""
 
-    def __init__(self, chat: Chat) -> None:
-        self.chat = chat
-        self.name = chat.name
+    def __init__(self, name: str, opened: Callable[[], AbstractAsyncContextManager[Chat]]) -> None:
+        self.name = name
         self.other: Contact | None = None
         self.events: list[ChatEvent] = []
         self.heard: list[str] = []
         self.said: list[str] = []
+        self._opened = opened
+        self._stack = AsyncExitStack()
+
+    async def comes(self) -> None:
+        """Open the home."""
+        self.chat = await self._stack.enter_async_context(self._opened())
+        self.other = None
         self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._listen())]
 
     async def _watch(self) -> None:
@@ -69,9 +75,8 @@ class Person:
             self.heard.append(message.text or message.kind)
 
     async def leave(self) -> None:
-        """Stop looking."""
-        for task in self._tasks:
-            task.cancel()
+        """Close the home."""
+        await self._stack.aclose()
         await asyncio.wait(self._tasks)
 
     @property

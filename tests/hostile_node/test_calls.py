@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterable
 
 import pytest
 from msgspec.structs import replace
+from overfence import PathChanged
 from overfence.connect.errors import LinkFailed
 from overfence.connect.webrtc import Link, LinkConfig
 from overfence.sealing import BadEnvelope
-from overfence_signalling import Item
+from overfence_signalling import Item, Items
 
 from .conftest import Meet
 from .middleman import Middleman
-from .mischief import cutting_off, flipping, handing_on, noise
+from .mischief import cutting_off, flipping, handing_on, item_of, noise
 from .people import until
 
 
@@ -43,6 +44,21 @@ async def test_a_changed_offer_is_refused_and_the_next_one_opens_the_link(
             node.behave()
             await until(lambda: two.ada.contact.path == two.bob.contact.path == "direct", "the link", two.clock)
             await two.hear_each_other()
+
+
+async def test_calls_of_before_disturb_no_link(node: Middleman, meet: Meet) -> None:
+    async with meet(by_mail=False) as two:
+        await until(lambda: two.ada.contact.path == two.bob.contact.path == "direct", "the link")
+        calls = {name: node.record.put_by(name, kept=False) for name in ("Ada", "Bob")}
+        assert any(calls.values())
+        seen = {person: len(person.events) for person in (two.ada, two.bob)}
+        for name, other in (("Ada", "Bob"), ("Bob", "Ada")):
+            for put in calls[name] * 3:
+                node.visit(other).say(Items(mailbox=put.mailbox, epoch=1, items=(item_of(put),)))
+        await two.hear_each_other()
+        assert two.ada.contact.path == two.bob.contact.path == "direct"
+        for person, known in seen.items():
+            assert not [event for event in person.events[known:] if isinstance(event, PathChanged)]
 
 
 PATIENCE_S = 10.0

@@ -49,6 +49,7 @@ async def test_another_answer_than_the_true_one_loses_nothing(node: Middleman, m
     [
         pytest.param(lambda seq: 1, SAME, id="always the first"),
         pytest.param(lambda seq: max(1, seq - 3), SAME, id="back by three"),
+        pytest.param(lambda seq: seq + 3, SAME, id="ahead by three"),
         pytest.param(lambda seq: 0, SAME, id="never stored"),
         pytest.param(SAME, lambda _: secrets.randbelow(2**53), id="an epoch at random"),
         pytest.param(lambda seq: secrets.randbelow(2**53), lambda _: secrets.randbelow(2**53), id="all at random"),

@@ -14,6 +14,7 @@ from overfence_signalling import (
     VERSION,
     Accepted,
     Card,
+    Changes,
     ClientFrame,
     ClientHello,
     Code,
@@ -27,14 +28,13 @@ from overfence_signalling import (
     Opened,
     Put,
     Snapshot,
-    Changes,
     node_hello_bytes,
 )
 
 from .conftest import Meet
 from .middleman import Middleman, Mischief, Visit
 from .mischief import Refusing, Telling, babbling, greeting, hanging_up_on
-from .people import Clock, until
+from .people import until
 
 
 class Noting(Mischief):
@@ -68,9 +68,7 @@ def signed_by(key: SigningKey, hello: NodeHello, nonce: bytes, *, unix_s: int) -
         pytest.param(lambda hello: replace(hello, durable=not hello.durable), id="another promise"),
     ],
 )
-async def test_a_greeting_that_does_not_verify_ends_the_connection(
-    node: Middleman, meet: Meet, change: object
-) -> None:
+async def test_a_greeting_that_does_not_verify_ends_the_connection(node: Middleman, meet: Meet, change: object) -> None:
     async with meet() as two:
         with node.does(greeting("", change)):  # type: ignore[arg-type] # parametrized
             before = len(two.ada.events)
@@ -182,13 +180,17 @@ async def test_hanging_up_in_the_middle_loses_nothing(
         await two.hear_each_other()
 
 
-async def test_a_fence_that_nobody_raised_is_told_and_loses_nothing(
-    node: Middleman, meet: Meet, clock: Clock
+async def test_a_fence_that_nobody_raised_is_told_and_holds_until_the_home_opens_again(
+    node: Middleman, meet: Meet
 ) -> None:
     async with meet() as two:
         for mailbox in node.record.of("Bob"):
             node.visit("Bob").say(Fenced(mailbox=mailbox))
         await two.bob.sees(Notice, lambda event: "open elsewhere" in event.text)
+        await two.bob.says("I can still write")
+        await until(lambda: "I can still write" in two.ada.heard, "that")
         await two.ada.says("one")
-        node.cut("Bob")
+        await two.ticks_are_true()
+        await two.bob.leave()
+        await two.bob.comes()
         await two.hear_each_other()
