@@ -12,9 +12,14 @@ import pytest
 from overfence import Chat, ChatEvent, Contact, Refused
 from overfence.errors import OverfenceError
 
+from .middleman import Middleman
+from .mischief import throwing_away
+
 LOOKS = 750
-# What is due after a minute is due that soon; what is asked meanwhile gets its answer first.
-LOOKS_A_MINUTE = 15
+# Back-offs double, and so do the moves of the clock; what is asked between two of them gets its answer first.
+LOOKS_A_MOVE = 15
+FIRST_MOVE_S = 61.0
+LAST_MOVE_S = 3600.0
 E = TypeVar("E")
 
 
@@ -36,13 +41,15 @@ class Clock:
 
 
 async def until(true: Callable[[], bool | Awaitable[bool]], what: str, clock: Clock | None = None) -> None:
-    """Return once it is so. With a clock, minutes go by meanwhile; so patience is counted in looks, not in seconds."""
+    """Return once it is so. With a clock, hours go by meanwhile; so patience is counted in looks, not in seconds."""
+    ahead_s = FIRST_MOVE_S
     for look in range(1, LOOKS + 1):
         found = true()
         if found if isinstance(found, bool) else await found:
             return
-        if clock is not None and look % LOOKS_A_MINUTE == 0:
-            await clock.move(seconds=61)
+        if clock is not None and look % LOOKS_A_MOVE == 0:
+            await clock.move(seconds=ahead_s)
+            ahead_s = min(2 * ahead_s, LAST_MOVE_S)
         # Nothing tells a test of everything it may look at.
         await asyncio.sleep(0.02)
     raise AssertionError(f"{what} did not come about")
@@ -116,6 +123,16 @@ class Person:
             await until(lambda: bool(self.refusals(error)), error.__name__)
         [refused, *_] = self.refusals(error) or pytest.fail(f"{self.name} saw no {error.__name__}: {self.events}")
         return refused
+
+
+async def beginning_anew(node: Middleman, person: Person, clock: Clock) -> None:
+    """What a person says vanishes again and again, until they ask for the other's card to begin another session."""
+    asked = node.record.asked_for_cards.count(person.name)
+    with node.does(throwing_away(person.name, "taken")):
+        await person.says(f"into the void, {len(person.said)}")
+        await until(
+            lambda: node.record.asked_for_cards.count(person.name) > asked, f"{person.name}'s asking for a card", clock
+        )
 
 
 class Two:

@@ -9,16 +9,8 @@ from overfence.sealing import BadCard, UnknownPrekey
 
 from .conftest import Come, Meet
 from .middleman import Middleman
-from .mischief import changing_card, cutting_off, flipping, noise, showing_card, throwing_away
-from .people import Clock, Two, until
-
-
-async def beginning_anew(node: Middleman, two: Two, clock: Clock) -> None:
-    """Ada's messages vanish again and again, until she asks for Bob's card to begin another session."""
-    asked = node.record.asked_for_cards.count("Ada")
-    with node.does(throwing_away("Ada", "taken")):
-        await two.ada.says(f"into the void, {len(two.ada.said)}")
-        await until(lambda: node.record.asked_for_cards.count("Ada") > asked, "that Ada asks for a card", clock)
+from .mischief import changing_card, cutting_off, flipping, noise, showing_card
+from .people import Clock, beginning_anew, until
 
 
 @pytest.mark.parametrize(
@@ -32,7 +24,7 @@ async def test_a_changed_card_is_refused_and_the_right_one_taken_later(
 ) -> None:
     async with meet() as two:
         with node.does(changing_card("Ada", change)) as mischief:
-            await beginning_anew(node, two, clock)
+            await beginning_anew(node, two.ada, clock)
             refused = await two.ada.refuses(BadCard)
             assert refused.contact is two.ada.contact
             assert mischief.struck
@@ -51,7 +43,7 @@ async def test_another_mailboxs_card_is_refused(node: Middleman, meet: Meet, com
             await clock.move(seconds=61)
             known = len(two.ada.refusals(BadCard))
             with node.does(showing_card("Ada", cards[-1])):
-                await beginning_anew(node, two, clock)
+                await beginning_anew(node, two.ada, clock)
                 await until(lambda known=known: len(two.ada.refusals(BadCard)) > known, "its refusal", clock)  # type: ignore[misc] # mypy: no default in lambdas
             await two.hear_each_other()
         assert eve.heard == []
@@ -60,7 +52,7 @@ async def test_another_mailboxs_card_is_refused(node: Middleman, meet: Meet, com
 async def test_a_withheld_card_delays_and_loses_nothing(node: Middleman, meet: Meet, clock: Clock) -> None:
     async with meet() as two:
         with node.does(showing_card("Ada", None)) as mischief:
-            await beginning_anew(node, two, clock)
+            await beginning_anew(node, two.ada, clock)
             await mischief.strikes()
             await two.ticks_are_true()
             await two.hear_each_other()
@@ -69,14 +61,14 @@ async def test_a_withheld_card_delays_and_loses_nothing(node: Middleman, meet: M
 
 async def test_a_card_whose_prekey_is_gone_is_refused_by_its_owner(node: Middleman, meet: Meet, clock: Clock) -> None:
     async with meet() as two:
-        await beginning_anew(node, two, clock)
+        await beginning_anew(node, two.ada, clock)
         await two.hear_each_other()
         bobs = node.record.put_by("Ada")[-1].mailbox
         await until(lambda: len(node.record.cards[bobs]) > 1, "Bob's next card", clock)
         await clock.move(hours=49)
         await two.hear_each_other()
         with node.does(showing_card("Ada", node.record.cards[bobs][0])) as mischief:
-            await beginning_anew(node, two, clock)
+            await beginning_anew(node, two.ada, clock)
             await mischief.strikes()
             refused = await two.bob.refuses(UnknownPrekey)
             assert refused.contact is two.bob.contact
