@@ -55,7 +55,10 @@ class Hearing:
         await asyncio.sleep(0)
 
     def past_is_shown(self) -> None:
-        """From here on, show what comes."""
+        """From here on, show what comes; and what of the past waits for a decision."""
+        for contact in self._sitting.people():
+            if contact.key_changed:
+                self._sitting.warn(news.key_changed(self._sitting.who(contact), contact, contact.key_changed))
         self._past_shown.set()
 
     def end(self) -> None:

@@ -49,9 +49,10 @@ def close_replaced(tx: sqlite3.Connection, me: Me, contacts: Iterable[int], outc
         if _is_known(tx, me, number, kept[:8], int.from_bytes(kept[8:16], "big")):
             people.forget_setting(tx, _replaced_key(number))
             old = _secrets(kept[16:])
-            left = (one for one in _secrets(people.contact(tx, number).topics) if one not in old)
-            people.set_contact(tx, number, topics=b"".join(left))
-            outcome.contacts.add(number)
+            left = [one for one in _secrets(people.contact(tx, number).topics) if one not in old]
+            if left:
+                people.set_contact(tx, number, topics=b"".join(left))
+                outcome.contacts.add(number)
 
 
 def close_replaced_for(tx: sqlite3.Connection, me: Me, outcome: Outcome) -> None:

@@ -135,6 +135,10 @@ def test_a_changed_key_is_told_and_decided(start: Start, node: str, tmp_path: Pa
         ada.sees(r"You: who are you\? ✓")
     ada.types("/contacts")
     ada.sees(r"^  Bob  away, \w{8},.* key changed: /trust")
+    ada.hangs_up()
+    ada.ends()
+    ada = start("--home", tmp_path / "ada", "chat")
+    ada.sees(r"^Somebody writes for Bob from Bob's own mailbox, but under another key")
     ada.types("/trust")
     ada.sees(r"^The other id is \w{52}\. /trust new goes on with that one")
     if not verified:

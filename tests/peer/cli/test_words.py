@@ -8,12 +8,14 @@ from datetime import UTC, date, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from overfence.cli import lines, news
+from overfence.cli import lines, news, refusals
 from overfence.cli.exits import Exit, Told
 from overfence.cli.people import find, label
 from overfence.cli.screen import Part, Tone
 from overfence.cli.ticks import REMEMBERED, Said, Ticks
 from overfence.cli.wrapping import INDENT, hanging
+from overfence.errors import DeviceListConflict, OverfenceError, RevokedDevice, SafetyMismatch, UnknownDevice
+from overfence.sealing import BadCard, BadEnvelope, Forged, MalformedMessage
 
 LOG = b"the log."
 NOON = datetime(2026, 3, 4, 12, 34, tzinfo=UTC)
@@ -241,3 +243,14 @@ def test_an_unfinished_message_is_described_only_where_it_surprises(typed: str, 
 )
 def test_a_length_of_time_in_words(seconds: float, words: str) -> None:
     assert lines.span(seconds) == words
+
+
+@pytest.mark.parametrize("error", [BadCard("x"), DeviceListConflict(), RevokedDevice(), SafetyMismatch()])
+def test_what_concerns_a_person_is_told_with_the_name(error: OverfenceError) -> None:
+    said = refusals.words(error, "Bob")
+    assert "Bob" in said and "{" not in said
+
+
+@pytest.mark.parametrize("error", [MalformedMessage(), BadEnvelope(), Forged(), UnknownDevice(), OverfenceError()])
+def test_what_did_no_harm_is_not_told(error: OverfenceError) -> None:
+    assert refusals.words(error, "Bob") == ""
