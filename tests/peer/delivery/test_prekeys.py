@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from overfence.delivery import prekeys
-from overfence.history import postbox
+from overfence.history import people, postbox
 from overfence.history.store import Store
 from overfence.sealing import PrekeySecret
 
@@ -108,3 +108,30 @@ async def test_a_deleted_secret_is_gone_from_the_file(tmp_path: Path) -> None:
     on_disk = bytes_in(tmp_path)
     assert kept.spk_secret in on_disk and kept.kpk_seed in on_disk
     assert gone.spk_secret not in on_disk and gone.kpk_seed not in on_disk
+
+
+def test_one_whose_card_nobody_can_get_any_more_goes_like_a_replaced_one(world: World) -> None:
+    """An invite's mailbox is closed before its used prekey has a successor there; a device is revoked."""
+    ada = world.ada
+    invite = ada.invite()
+    [box] = [box for box in postbox.mailboxes(ada.tx) if box.mailbox == invite.mailbox]
+    used = box.prekey
+    assert used is not None
+    ada.do(lambda tx: postbox.prekey_used(tx, used, ada.me.now_s))
+    ada.do(lambda tx: postbox.close_mailbox(tx, invite.mailbox))
+    ada.errands()
+    assert used in secrets(ada)
+    world.clock.now_s += DAY_S + HOUR_S
+    ada.errands()
+    assert used not in secrets(ada)
+
+
+def test_telling_prekeys_again_makes_no_new_ones(world: World) -> None:
+    """Who answers over and over, and whose node takes nothing, must not fill our disk with secrets."""
+    first, second = sorted((world.ada, world.bob), key=lambda home: home.me.dsk)
+    device = people.device(second.tx, first.me.dsk)
+    assert device is not None
+    told = {second.do(lambda tx: prekeys.fresh(tx, second.me, device)).raw for _ in range(5)}
+    assert len(told) == 1
+    world.clock.now_s += 8 * DAY_S
+    assert second.do(lambda tx: prekeys.fresh(tx, second.me, device)).raw not in told
