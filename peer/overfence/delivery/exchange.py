@@ -355,6 +355,8 @@ class Exchange:
             if dsk in self._devices and self._devices[dsk].direct.wasted():
                 self._arrivals.drop(dsk)
         self._send(outcome)
+        if outcome.relisted is not None:
+            self._me.device_list = outcome.relisted  # before the cards are made that show it
         for url in outcome.nodes:
             self._reach.wake(url)
         # Ticks before anything is awaited: who asks the history meanwhile sees the same.
@@ -374,8 +376,6 @@ class Exchange:
         for dsk, key, run in outcome.told:
             if dsk not in known:
                 self._told(dsk, key, run)
-        if outcome.relisted is not None:
-            self._me.device_list = outcome.relisted
         for dsk in outcome.revoked & self._devices.keys():
             self._spawn(self._devices[dsk].direct.drop())
         for dsk in outcome.lowered & self._devices.keys():

@@ -222,6 +222,8 @@ def take_items(
     if contact.state.is_shut:
         return
     for item in items:
+        if dsk in outcome.revoked:
+            return  # by the list it brought itself
         match item:
             case Introduction():
                 _take_introduction(tx, me, contact, dsk, item, outcome)
@@ -254,15 +256,15 @@ def answer(tx: sqlite3.Connection, me: Me, outcome: Outcome, direct: frozenset[b
     for dsk in outcome.owed:
         device = people.device(tx, dsk)
         contact = people.contact(tx, device.contact) if device else None
-        if device is None or contact is None or contact.state.is_shut:
+        if device is None or device.revoked_s or contact is None or contact.state.is_shut:
             continue
         replaced = [] if dsk in direct else postbox.words_to(tx, dsk)
         if replaced:
             # One of them may have been the first of its session.
             device = replace(device, introduced=b"")
-        message = seal_items(
-            tx, me, device, *haves(tx, me, contact), *outcome.forks(dsk), spare=dsk in outcome.duplicates
-        )
+        lists = [Devices(raw) for raw in (outcome.lists.get(dsk),) if raw is not None]
+        items: list[AnyItem] = [*haves(tx, me, contact), *lists, *outcome.forks(dsk)]
+        message = seal_items(tx, me, device, *items, spare=dsk in outcome.duplicates)
         if message is None:
             continue
         postbox.forget_puts(tx, replaced)

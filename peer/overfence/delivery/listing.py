@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from ..errors import DeviceListConflict, StaleDeviceList, UnknownDevice
-from ..history import people
+from ..history import people, postbox
 from ..history.event import Devices
 from ..identity import DEVICE_LIMIT, BadDeviceList, Device, DeviceList
 from ..sealing import Opened, Sessions, sender_hint
@@ -89,8 +89,17 @@ def publish(tx: sqlite3.Connection, me: Me, listed: DeviceList, outcome: Outcome
 def _adopt(tx: sqlite3.Connection, me: Me, listed: DeviceList, outcome: Outcome) -> None:
     people.set_setting(tx, "device_list", listed.raw)
     outcome.relisted = listed
+    outcome.nodes.update(postbox.show_cards_again(tx))
     if not listed.holds(me.dsk, me.identity.dik):
         outcome.notices.append("this device was removed from your account: your contacts do not read it any more")
+
+
+def check(tx: sqlite3.Connection, device: Device, listed: DeviceList) -> None:
+    """Raises `StaleDeviceList` for a device that a newer list of its account than the one it shows leaves out."""
+    raw = people.newest_device_list(tx, listed.account)
+    known = DeviceList.parse(raw) if raw else None
+    if known is not None and known.seq > listed.seq and not known.holds(*device):
+        raise StaleDeviceList("an older device list, and the newer one leaves its device out")
 
 
 def welcome(

@@ -18,7 +18,7 @@ from ..errors import (
 from ..history import people, postbox
 from ..history.event import Address
 from ..history.people import ContactRow, ContactState, DeviceRow
-from ..identity import DEVICE_LIMIT, BadDeviceList, Device, Invite, fingerprint
+from ..identity import DEVICE_LIMIT, BadDeviceList, Device, DeviceList, Invite, fingerprint
 from ..sealing import (
     BadCard,
     BadEnvelope,
@@ -210,7 +210,8 @@ def take_knock(
     try:
         items = decode_payload(opened.payload)
         introduction = check_introduction(pre.account, peer, items)
-    except (BadPayload, BadDeviceList) as error:
+        listing.check(tx, peer, DeviceList.parse(introduction.device_list))
+    except (BadPayload, BadDeviceList, StaleDeviceList) as error:
         outcome.drop(error)
         return
     if not hmac.compare_digest(introduction.proof, proof_of(box.key, opened.transcript)):

@@ -68,7 +68,7 @@ def logs_for(tx: sqlite3.Connection, me: Me, contact: people.ContactRow) -> list
 def seal_next(tx: sqlite3.Connection, me: Me, dsk: bytes, supply: Supply, *, direct: bool) -> Sealed | None:
     """The next batch a device lacks; None when there is nothing to send, or no session or address to send by."""
     device = people.device(tx, dsk)
-    if device is None:
+    if device is None or device.revoked_s:
         return None
     contact = people.contact(tx, device.contact)
     if contact.state not in (people.ContactState.WAITING, people.ContactState.ACCEPTED):
@@ -113,7 +113,10 @@ def seal_items(
     None without a session, and while too much is unheard; sooner for ``spare`` items, which nobody misses.
     """
     sessions = planning.stored(device)
-    if not sessions.can_seal or sessions.unheard >= (SPARE_LIMIT if spare else CHAIN_LIMIT):
+    if not sessions.can_seal:
+        planning.without_session(tx, me, device)
+        return None
+    if sessions.unheard >= (SPARE_LIMIT if spare else CHAIN_LIMIT):
         return None
     sid = sessions.sending_sid or b""
     introduced = device.introduced
@@ -132,7 +135,13 @@ def seal_items(
 
 
 def post(
-    tx: sqlite3.Connection, me: Me, dsk: bytes, message: bytes, *, covers: tuple[bytes, bytes, int] | None = None
+    tx: sqlite3.Connection,
+    me: Me,
+    dsk: bytes,
+    message: bytes,
+    *,
+    covers: tuple[bytes, bytes, int] | None = None,
+    is_handshake: bool = False,
 ) -> str | None:
     """Put a sealed message on its way to a device's mailbox; the node to wake, None where no address is known."""
     addresses = people.addresses(tx, dsk)
@@ -144,7 +153,14 @@ def post(
     if len(envelope) > ENVELOPE_LIMIT_BYTES:
         raise AssertionError("no message of ours is that large, and no node would take it")
     postbox.add_put(
-        tx, me.random(16), dsk=dsk, node=address.node, mailbox=address.mailbox, envelope=envelope, covers=covers
+        tx,
+        me.random(16),
+        dsk=dsk,
+        node=address.node,
+        mailbox=address.mailbox,
+        envelope=envelope,
+        covers=covers,
+        is_handshake=is_handshake,
     )
     return address.node
 

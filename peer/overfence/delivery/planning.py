@@ -37,17 +37,28 @@ def unread(tx: sqlite3.Connection, me: Me, device: DeviceRow, sid: bytes, outcom
     if people.contact(tx, device.contact).state is not ContactState.ACCEPTED:
         return
     people.set_rekeying(tx, device.dsk, unread=sid)
-    if state.begin_s == 0:
-        # The first at once: but a session that was only just begun gets its time.
+    if state.begin_s == 0 or state.unread is None:
+        # The first at once, whatever renewal is planned: but a session that was only just begun gets its time.
         begun_s = min(stored(device).begun_s, me.now_s)
-        _plan(tx, me, device, max(me.now_s, begun_s + BACK_OFF_S[0]), outcome)
+        at_s = max(me.now_s, begun_s + BACK_OFF_S[0])
+        _plan(tx, me, device, min(at_s, state.begin_s or at_s), outcome)
 
 
 def lapsed(tx: sqlite3.Connection, me: Me, dsk: bytes) -> None:
     """What was offered to a device went unconfirmed; after the third time in a row another session is begun."""
-    device, state = people.device(tx, dsk), people.rekeying(tx, dsk)
+    device = people.device(tx, dsk)
+    if device is None or device.revoked_s:
+        return
+    state = people.rekeying(tx, dsk)
     people.set_rekeying(tx, dsk, lapses=state.lapses + 1)
-    if device is not None and state.lapses + 1 >= LAPSES_LIMIT and state.begin_s == 0:
+    if state.lapses + 1 >= LAPSES_LIMIT and state.begin_s == 0:
+        _plan(tx, me, device, me.now_s, Outcome())
+
+
+def without_session(tx: sqlite3.Connection, me: Me, device: DeviceRow) -> None:
+    """Something is to be said to a device, and every session with it is gone or muted: nobody else may begin one."""
+    accepted = people.contact(tx, device.contact).state is ContactState.ACCEPTED
+    if accepted and people.rekeying(tx, device.dsk).begin_s == 0:
         _plan(tx, me, device, me.now_s, Outcome())
 
 
@@ -77,6 +88,8 @@ def succeeded(tx: sqlite3.Connection, dsk: bytes) -> None:
 
 def tried(tx: sqlite3.Connection, me: Me, dsk: bytes) -> None:
     """A handshake was sent, or could not be: when the next one is."""
+    if people.device(tx, dsk) is None:
+        return  # the contact was begun anew meanwhile
     state = people.rekeying(tx, dsk)
     is_renewal = state.unread is None and state.lapses < LAPSES_LIMIT
     wait_s = RENEWAL_S if is_renewal else BACK_OFF_S[min(state.resets, len(BACK_OFF_S) - 1)]

@@ -6,7 +6,7 @@ import sqlite3
 
 from ..history import people, postbox
 from ..history.people import DeviceRow
-from ..sealing import BadCard, Prekeys, new_prekey
+from ..sealing import BadCard, BadState, Prekeys, PrekeySecret, new_prekey
 from .me import Me
 from .outcome import Outcome
 from .payload import FreshPrekeys
@@ -21,9 +21,14 @@ PREKEY_LIFE_S = 60 * 24 * 3600
 
 
 def fresh(tx: sqlite3.Connection, me: Me, device: DeviceRow) -> FreshPrekeys:
-    """Prekeys of mine for the next session with a device; they count as published with the message they go in."""
-    secret = new_prekey(me.random)
-    postbox.add_prekey(tx, secret.prekey_id, secret.encode(), me.now_s, device.dsk)
+    """Prekeys of mine for the next session with a device; they count as published with the message they go in.
+
+    Those it was sent and has not used are sent again: telling them over and over fills no disk.
+    """
+    secret = _unused(tx, me, device.dsk)
+    if secret is None:
+        secret = new_prekey(me.random)
+        postbox.add_prekey(tx, secret.prekey_id, secret.encode(), me.now_s, device.dsk)
     postbox.prekey_published(tx, secret.prekey_id, me.now_s)
     return FreshPrekeys(Prekeys.sign(me.identity, secret).raw)
 
@@ -50,6 +55,7 @@ def keep(tx: sqlite3.Connection, contact: int, dsk: bytes, item: FreshPrekeys, o
 def tend(tx: sqlite3.Connection, me: Me) -> list[str]:
     """Delete secrets whose time is over, and let cards show others where theirs is; the nodes they are at (§1)."""
     now_s = me.now_s
+    postbox.prekeys_out_of_reach(tx, now_s)
     # First, while what a card shows is still known here.
     nodes = postbox.renew_cards(tx, now_s - CARD_LIFE_S)
     postbox.drop_old_prekeys(
@@ -65,3 +71,11 @@ def unknown(tx: sqlite3.Connection, me: Me, contact: int | None, outcome: Outcom
     """A handshake came on a prekey that is gone: the card it was taken from is old, so a new one is shown."""
     if contact is not None:
         outcome.nodes.update(postbox.renew_cards(tx, me.now_s - CARD_EVERY_S, contact))
+
+
+def _unused(tx: sqlite3.Connection, me: Me, dsk: bytes) -> PrekeySecret | None:
+    raw = postbox.unused_prekey(tx, dsk, me.now_s - CARD_LIFE_S)
+    try:
+        return None if raw is None else PrekeySecret.decode(raw)
+    except BadState:
+        return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
-from ..history import people
+from ..history import people, postbox
 from ..history.event import Address
 from ..history.people import ContactState, DeviceRow
 from ..identity import Device
@@ -75,7 +75,8 @@ def begin(tx: sqlite3.Connection, me: Me, beginning: Due, card: Card | None) -> 
     message = sessions.seal_unanswered(encode_payload(*items), random=me.random)
     people.set_sessions(tx, device.dsk, sessions.encode(), device.introduced)
     people.set_rekeying(tx, device.dsk, prekeys=None, lapses=0)
-    return post(tx, me, device.dsk, message)
+    postbox.forget_handshakes(tx, device.dsk)
+    return post(tx, me, device.dsk, message, is_handshake=True)
 
 
 def failed(tx: sqlite3.Connection, me: Me, beginning: Due, card: Card | None, error: SealingError) -> Outcome:

@@ -227,7 +227,10 @@ def newest_device_list(tx: sqlite3.Connection, account: bytes) -> bytes | None:
 
 
 def set_addresses(tx: sqlite3.Connection, dsk: bytes, addresses: Iterable[Address]) -> None:
-    """Where a device takes envelopes; replaces what it said before."""
+    """Where a device takes envelopes; replaces what it said before. Nothing goes to a revoked one."""
+    known = device(tx, dsk)
+    if known is not None and known.revoked_s:
+        return
     tx.execute("DELETE FROM addresses WHERE dsk = ?", (dsk,))
     for place, address in enumerate(addresses):
         tx.execute(

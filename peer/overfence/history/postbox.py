@@ -45,6 +45,8 @@ class OpenInvite:
     refusals: int
 
 
+# In place of an author, on an envelope with a handshake that follows other sessions: no later word replaces it.
+_HANDSHAKE = b""
 _MAILBOX = "SELECT mailbox, mk, key, node, contact, epoch, seq, prekey, card_set, closing FROM mailboxes"
 
 
@@ -192,6 +194,31 @@ def prekey_published(tx: sqlite3.Connection, prekey_id: bytes, now_s: int) -> No
     )
 
 
+def unused_prekey(tx: sqlite3.Connection, place: bytes, made_after_s: int) -> bytes | None:
+    """The secret of the newest prekey shown there, if it was made since then and nobody used it."""
+    row = tx.execute(
+        """SELECT secret FROM prekeys WHERE place = ? AND used_s IS NULL AND replaced_s IS NULL AND made_s > ?
+           ORDER BY made_s DESC LIMIT 1""",
+        (place, made_after_s),
+    ).fetchone()
+    return row[0] if row else None
+
+
+def prekeys_out_of_reach(tx: sqlite3.Connection, now_s: int) -> None:
+    """Where a mailbox is closed or a device gone, nobody can get a prekey's successor any more, nor needs it."""
+    tx.execute(
+        """UPDATE prekeys SET replaced_s = ? WHERE replaced_s IS NULL AND (place IS NULL OR place NOT IN (
+               SELECT mailbox FROM mailboxes WHERE NOT closing UNION SELECT dsk FROM devices WHERE NOT revoked_s))""",
+        (now_s,),
+    )
+
+
+def show_cards_again(tx: sqlite3.Connection) -> list[str]:
+    """What every card says has changed, but for its prekey; the nodes they are at."""
+    tx.execute("UPDATE mailboxes SET card_set = 0 WHERE NOT closing")
+    return [node for (node,) in tx.execute("SELECT DISTINCT node FROM mailboxes")]
+
+
 def renew_cards(tx: sqlite3.Connection, made_before_s: int, contact: int | None = None) -> list[str]:
     """Cards (a contact's, or all) with prekeys made before then are to show others; the nodes they are at."""
     which = """NOT closing AND prekey IN (SELECT prekey_id FROM prekeys WHERE made_s < ?1)
@@ -218,10 +245,11 @@ def add_put(
     mailbox: bytes,
     envelope: bytes,
     covers: tuple[bytes, bytes, int] | None,
+    is_handshake: bool = False,
 ) -> None:
     """An envelope to leave at a node; ``covers``: author, log and number whose confirmation ends its life."""
     (made,) = tx.execute("SELECT coalesce(max(made), 0) + 1 FROM puts").fetchone()
-    author, log, last = covers or (None, None, None)
+    author, log, last = covers or (_HANDSHAKE if is_handshake else None, None, None)
     tx.execute(
         """INSERT INTO puts (id, dsk, node, mailbox, envelope, author, log, last, made)
            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
@@ -231,8 +259,13 @@ def add_put(
 
 def words_to(tx: sqlite3.Connection, dsk: bytes) -> list[bytes]:
     """What waits to be left for a device and holds no events: what was confirmed to it, out of date with the next."""
-    rows = tx.execute("SELECT id FROM puts WHERE dsk = ? AND log IS NULL AND NOT stored", (dsk,))
+    rows = tx.execute("SELECT id FROM puts WHERE dsk = ? AND log IS NULL AND author IS NULL AND NOT stored", (dsk,))
     return [put_id for (put_id,) in rows]
+
+
+def forget_handshakes(tx: sqlite3.Connection, dsk: bytes) -> None:
+    """Handshakes that wait to be left for a device: another is about to follow them."""
+    tx.execute("DELETE FROM puts WHERE dsk = ? AND author = ?", (dsk, _HANDSHAKE))
 
 
 def forget_puts(tx: sqlite3.Connection, put_ids: list[bytes]) -> None:

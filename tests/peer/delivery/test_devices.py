@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from overfence.delivery import listing
+from overfence.delivery import listing, outgoing
+from overfence.delivery.payload import Batch, Introduction, Reset
 from overfence.delivery.payload import Devices as DevicesItem
-from overfence.history import people
+from overfence.history import people, postbox
 from overfence.history.event import Address, Devices
 from overfence.history.people import ContactState, DeviceRow
 from overfence.identity import Device, DeviceList, Identity
-from overfence.sealing import Sessions, direct_conversation, sender_hint
+from overfence.sealing import Sessions, direct_conversation, open_card, sender_hint
 
 from .conftest import NODE, START_S, Home, World
 
@@ -220,3 +221,77 @@ def test_a_device_nobody_listed_is_none_of_theirs(household: Household) -> None:
     household.homes += more
     household.settle(rounds=4)
     assert len(people.devices(bob.tx, bob.contact(household.phone).id)) == 5
+
+
+def test_the_newer_list_is_said_to_who_showed_an_older_one_at_most_once_a_minute(household: Household) -> None:
+    laptop, bob = household.laptop, household.bob
+    older = laptop.me.device_list
+    newer = household.sign(*household.devices, seq=START_S + 60)
+    bob.act(lambda tx, outcome: listing.hear(tx, bob.me, bob.contact(laptop), laptop.me.dsk, newer.raw, outcome))
+    address = laptop.me.addresses(laptop.tx, laptop.contact(bob).id)
+    for _ in range(2):
+        message = laptop.seal(bob, Introduction(older.raw, address, laptop.me.consent))
+        bob.take_message(laptop.me.dsk, message)
+    assert [why.split(":")[0] for why in bob.dropped] == ["StaleDeviceList"] * 2
+    answers = words_for(bob, laptop)
+    assert answers == 1
+    bob.errands()
+    laptop.fetch()
+    assert laptop.me.device_list == newer
+
+
+def words_for(home: Home, to: Home) -> int:
+    """How many messages without events wait for a device."""
+    return len(postbox.words_to(home.tx, to.me.dsk))
+
+
+def test_a_device_may_bring_the_very_list_that_leaves_it_out(household: Household) -> None:
+    """On a line every device supplies its account's logs, and so the news of its own end."""
+    phone, laptop, tablet, bob = household.phone, household.laptop, household.tablet, household.bob
+    shorter = household.sign(phone, laptop, seq=START_S + 20)
+    addresses = tablet.me.addresses(tablet.tx, tablet.contact(bob).id)
+    sid = Sessions.decode(device_of(bob, tablet).sessions).sending_sid or b""
+    message = tablet.seal(bob, Introduction(shorter.raw, addresses, tablet.me.consent), Reset(sid), Batch(()))
+    outcome = bob.take_message(tablet.me.dsk, message)
+    assert outcome.revoked == {tablet.me.dsk}
+    assert device_of(bob, tablet).revoked_s
+    assert people.addresses(bob.tx, tablet.me.dsk) == [], "nothing of it is learnt any more"
+    supply = bob.do(lambda tx: outgoing.load_supply(tx, bob.me, tablet.me.dsk))
+    bob.say(bob.contact(phone).id, "not for the tablet")
+    assert supply is not None
+    assert bob.do(lambda tx: outgoing.seal_next(tx, bob.me, tablet.me.dsk, supply, direct=True)) is None
+
+
+def device_of(home: Home, of: Home) -> DeviceRow:
+    row = people.device(home.tx, of.me.dsk)
+    assert row is not None
+    return row
+
+
+def test_a_revoked_device_does_not_come_back_by_an_invite(household: Household) -> None:
+    """It has the list of the day it was linked, and somebody's link; Bob never met it, or has forgotten it."""
+    phone, laptop, bob = household.phone, household.laptop, household.bob
+    lost = household.linked("Lost")
+    household.devices.append(lost)
+    household.show(household.sign(*household.devices, seq=START_S + 20), lost)
+    household.devices.remove(lost)
+    household.publish(household.sign(*household.devices, seq=START_S + 30))
+    household.settle(rounds=2)
+    lost.accept(bob.invite())
+    household.homes.append(lost)
+    household.settle(rounds=3)
+    assert people.device(bob.tx, lost.me.dsk) is None
+    assert any(why.startswith("StaleDeviceList") for why in bob.dropped)
+    assert {row.dsk for row in people.devices(bob.tx)} >= {phone.me.dsk, laptop.me.dsk}
+
+
+def test_cards_show_the_list_that_holds(household: Household) -> None:
+    phone, laptop = household.phone, household.laptop
+    newer = household.sign(*household.devices, seq=START_S + 70)
+    household.publish(newer)
+    household.settle(rounds=3)
+    for home in (phone, laptop):
+        for box in postbox.mailboxes(home.tx):
+            card = household.node.boxes[box.mailbox].card
+            assert card is not None
+            assert open_card(box.key, box.mailbox, card).device_list == newer

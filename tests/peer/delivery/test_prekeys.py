@@ -136,3 +136,30 @@ def test_a_skipped_key_is_forgotten_though_nothing_more_is_heard(world: World) -
     world.clock.now_s += 31 * DAY_S
     bob.errands()
     assert not bob.take_message(ada.me.dsk, lost).calls
+
+
+def test_one_whose_card_nobody_can_get_any_more_goes_like_a_replaced_one(world: World) -> None:
+    """An invite's mailbox is closed before its used prekey has a successor there; a device is revoked."""
+    ada = world.ada
+    invite = ada.invite()
+    [box] = [box for box in postbox.mailboxes(ada.tx) if box.mailbox == invite.mailbox]
+    used = box.prekey
+    assert used is not None
+    ada.do(lambda tx: postbox.prekey_used(tx, used, ada.me.now_s))
+    ada.do(lambda tx: postbox.close_mailbox(tx, invite.mailbox))
+    ada.errands()
+    assert used in secrets(ada)
+    world.clock.now_s += DAY_S + HOUR_S
+    ada.errands()
+    assert used not in secrets(ada)
+
+
+def test_telling_prekeys_again_makes_no_new_ones(world: World) -> None:
+    """Who answers over and over, and whose node takes nothing, must not fill our disk with secrets."""
+    first, second = sorted((world.ada, world.bob), key=lambda home: home.me.dsk)
+    device = people.device(second.tx, first.me.dsk)
+    assert device is not None
+    told = {second.do(lambda tx: prekeys.fresh(tx, second.me, device)).raw for _ in range(5)}
+    assert len(told) == 1
+    world.clock.now_s += 8 * DAY_S
+    assert second.do(lambda tx: prekeys.fresh(tx, second.me, device)).raw not in told

@@ -7,12 +7,13 @@ import sqlite3
 from itertools import pairwise
 
 import pytest
+from overfence.delivery import planning, rekeying
 from overfence.delivery.payload import Reset, Ring
 from overfence.delivery.planning import BACK_OFF_S, LAPSES_LIMIT
 from overfence.history import people, postbox
 from overfence.sealing import Sessions, seal_envelope
 
-from .conftest import Home, World
+from .conftest import NODE, Home, World
 
 
 @pytest.fixture
@@ -65,10 +66,6 @@ def test_lost_sessions_are_begun_anew_and_what_was_unread_comes_again(world: Wor
         lose_sessions(bob, ada)
     say(ada, bob, "Ada 1")
     say(bob, ada, "Bob 1")
-    if who == "both":
-        # Neither can say anything, and neither hears that: the next start, or anything from the other, tells.
-        for home, other in ((ada, bob), (bob, ada)):
-            home.do(lambda tx, home=home, other=other: people.set_rekeying(tx, other.me.dsk, begin_s=home.me.now_s))  # type: ignore[misc] # mypy: no default in lambdas
     world.settle(rounds=6)
     assert bob.texts(ada) == ada.texts(bob) and set(ada.texts(bob)) == {"Ada 1", "Bob 1"}
     assert (ada.contact(bob).account, ada.contact(bob).log) == identity, "a reset never changes who is who"
@@ -208,3 +205,44 @@ def test_three_offers_in_a_row_that_nobody_confirms_begin_a_new_session(world: W
     world.settle(rounds=4)
     assert bob.texts(ada) == [f"Ada {turn}" for turn in range(LAPSES_LIMIT)]
     assert plan(ada, bob).lapses == 0
+
+
+def test_a_reset_does_not_wait_for_a_renewal_that_nobody_answers(world: World) -> None:
+    ada, bob = world.ada, world.bob
+    people.set_rekeying(ada.tx, bob.me.dsk, begin_s=ada.me.now_s)
+    ada.errands()
+    assert plan(ada, bob).begin_s >= ada.me.now_s + 3600, "a renewal, tried again in an hour"
+    for box in world.node.boxes.values():
+        box.items.clear()
+    world.clock.now_s += 60
+    forged = bytearray(bob.seal(ada, Ring()))
+    forged[-1] ^= 1
+    ada.take_message(bob.me.dsk, bytes(forged))
+    assert plan(ada, bob).unread is not None
+    assert plan(ada, bob).begin_s <= ada.me.now_s + BACK_OFF_S[0]
+
+
+def test_a_confirmation_does_not_take_the_place_of_a_handshake_on_its_way(world: World) -> None:
+    ada, bob = world.ada, world.bob
+    people.set_rekeying(ada.tx, bob.me.dsk, begin_s=ada.me.now_s)
+    for beginning in rekeying.due(ada.tx, ada.me, NODE)[0]:
+        ada.begin(beginning)
+    # The node is away; by its own mailbox, Bob's words still come.
+    say(bob, ada, "meanwhile")
+    bob.errands()
+    ada.fetch()
+    ada.post_all()
+    bob.fetch()
+    device = people.device(bob.tx, ada.me.dsk)
+    begun = people.device(ada.tx, bob.me.dsk)
+    assert device is not None and begun is not None
+    assert Sessions.decode(device.sessions).begun_s == Sessions.decode(begun.sessions).begun_s
+
+
+def test_offers_to_a_device_that_was_forgotten_meanwhile_begin_nothing(world: World) -> None:
+    """A contact is begun anew with a fresh invite while an answer about the old device is on its way."""
+    ada, bob = world.ada, world.bob
+    ada.do(lambda tx: people.forget_devices(tx, ada.contact(bob).id))
+    ada.do(lambda tx: planning.lapsed(tx, ada.me, bob.me.dsk))
+    ada.do(lambda tx: planning.tried(tx, ada.me, bob.me.dsk))
+    assert people.to_begin_with(ada.tx) == []

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from overfence.delivery.payload import Ring
 from overfence.history import people, postbox
 from overfence.identity import Invite
-from overfence.sealing import seal_envelope
+from overfence.sealing import Sessions, seal_envelope
 
 from .conftest import NODE, Crash, Home, World
 
@@ -20,6 +20,7 @@ MOVES = [
     *("lose", "double", "reorder", "replay", "flip", "unacknowledged", "ask after", "renew address"),
     *("crash soon", "restart", "link", "link arrives", "link arrives", "link breaks", "wait"),
 ]
+LOSSES = ["lose sessions", "lose sessions", "wait a day"]
 
 
 SEED = st.integers(0, 99)
@@ -123,6 +124,12 @@ class Weather:
                 self.cut()
             case "wait":
                 self.world.clock.now_s += size
+            case "wait a day":
+                self.world.clock.now_s += 24 * 3600
+            case "lose sessions" if home.knows(other) and people.device(home.tx, other.me.dsk):
+                home.do(lambda tx: people.set_sessions(tx, other.me.dsk, Sessions().encode(), b""))
+                home.restart()
+                other.links.pop(home.me.dsk, None)
 
     def remember(self, home: Home) -> None:
         for mine in postbox.mailboxes(home.tx, NODE):
@@ -182,6 +189,12 @@ class Weather:
             home.restart()
         self.world.settle(rounds=16)
 
+    def talk_once_more(self) -> None:
+        """Each says something, as people do."""
+        for home in self.pair:
+            self.move("say", home, 0)
+        self.world.settle(rounds=16)
+
     def check(self) -> None:
         ada, bob = self.pair
         self.world.check(ada, bob)
@@ -221,6 +234,27 @@ def test_so_do_two_who_accepted_each_other(moves: list[tuple[str, bool, int]], s
         weather.move(what, world.ada if ada else world.bob, size)
     weather.calm()
     weather.check()
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.tuples(st.sampled_from(MOVES + LOSSES), st.booleans(), st.integers(0, 4000)), min_size=10, max_size=80),
+    SEED,
+)
+def test_so_do_two_who_lose_their_sessions_again_and_again(moves: list[tuple[str, bool, int]], seed: int) -> None:
+    world = World(seed)
+    world.acquaint()
+    weather = Weather(world, seed)
+    for what, ada, size in moves:
+        weather.move(what, world.ada if ada else world.bob, size)
+    weather.calm()
+    # With nothing to say, nobody notices that the sessions are gone.
+    weather.talk_once_more()
+    weather.check()
+    topics = [
+        {row.topics[:32], row.topics[32:]} for row in (world.ada.contact(world.bob), world.bob.contact(world.ada))
+    ]
+    assert topics[0] & topics[1], "they meet in a topic"
 
 
 @pytest.mark.parametrize("crasher", ["Ada", "Bob"])
