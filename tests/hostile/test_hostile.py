@@ -6,25 +6,22 @@ import os
 
 import pytest
 
-from .campaign import account, campaign, run, shrink
-from .story import FAULTS, LIFE, ROLLBACKS, Kind, draw
+from .campaign import Result, account, campaign, run, shrink
+from .story import Kind, draw
 
 IN_CI = os.environ.get("CI") == "true"
 SEEDS = 2_000 if IN_CI else 60
-# What is not built yet: a pair that was set back needs a new invite today.
-WITH_ROLLBACKS = False
 LIMIT_S = 600
 
 
 @pytest.mark.timeout(2 * LIMIT_S)
 def test_every_promise_holds_under_every_attack() -> None:
-    result, took_s = campaign(SEEDS, rollbacks=WITH_ROLLBACKS)
+    result, took_s = campaign(SEEDS, rollbacks=True)
     if result.failures:
         seed, detail = result.failures[0]
-        pytest.fail(f"seed {seed}: {detail}\n{account(shrink(draw(seed, rollbacks=WITH_ROLLBACKS)))}")
+        pytest.fail(f"seed {seed}: {detail}\n{account(shrink(draw(seed, rollbacks=True)))}")
     print(f"{result.seeds} seeds in {took_s:.1f} s: {result.counts.most_common()}")
-    expected = {*LIFE, *FAULTS, *(ROLLBACKS if WITH_ROLLBACKS else ())}
-    assert [kind.value for kind in Kind if kind in expected and not result.counts[kind.value]] == []
+    assert [kind.value for kind in Kind if not result.counts[kind.value]] == []
     assert result.counts["refused"] > 10 * SEEDS
     if IN_CI:
         assert result.untouched() == {"envelope": 0, "handshake": 0, "message": 0}, "every byte was damaged once"
@@ -33,5 +30,10 @@ def test_every_promise_holds_under_every_attack() -> None:
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_same_seed_is_the_same_story(seed: int) -> None:
     first, second = (run(draw(seed, rollbacks=True)) for _ in range(2))
-    assert (first.counts, first.flipped) == (second.counts, second.flipped)
-    assert run(draw(seed + 1, rollbacks=True)).counts != first.counts
+    assert (moves_of(first), first.flipped) == (moves_of(second), second.flipped)
+    assert moves_of(run(draw(seed + 1, rollbacks=True))) != moves_of(first)
+
+
+def moves_of(result: Result) -> dict[str, int]:
+    """What was done. The KEM draws randomness of its own, so that how often something is sealed may differ."""
+    return {kind.value: result.counts[kind.value] for kind in Kind}
