@@ -117,10 +117,10 @@ class Person:
         """What was refused for that reason."""
         return [one for one in self.events if isinstance(one, Refused) and type(one.error) is error]
 
-    async def refuses(self, error: type[OverfenceError]) -> Refused:
+    async def refuses(self, error: type[OverfenceError], clock: Clock | None = None) -> Refused:
         """Something was refused, for that reason, and this person is told."""
         with suppress(AssertionError):
-            await until(lambda: bool(self.refusals(error)), error.__name__)
+            await until(lambda: bool(self.refusals(error)), error.__name__, clock)
         [refused, *_] = self.refusals(error) or pytest.fail(f"{self.name} saw no {error.__name__}: {self.events}")
         return refused
 
@@ -153,6 +153,9 @@ class Two:
 
     async def hear_each_other(self) -> None:
         """Everything said arrives, each person's in order, each once, is ticked, and both see the same."""
+        for mine, theirs in ((self.ada, self.bob), (self.bob, self.ada)):
+            # Before anything new is said: that would tell the other what is missing.
+            await self._all_heard(mine, theirs)
         await self.ada.says(f"Ada's last, after {len(self.ada.said)}")
         await self.bob.says(f"Bob's last, after {len(self.bob.said)}")
         for mine, theirs in ((self.ada, self.bob), (self.bob, self.ada)):

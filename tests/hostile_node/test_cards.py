@@ -25,7 +25,7 @@ async def test_a_changed_card_is_refused_and_the_right_one_taken_later(
     async with meet() as two:
         with node.does(changing_card("Ada", change)) as mischief:
             await beginning_anew(node, two.ada, clock)
-            refused = await two.ada.refuses(BadCard)
+            refused = await two.ada.refuses(BadCard, clock)
             assert refused.contact is two.ada.contact
             assert mischief.struck
             await two.ticks_are_true()
@@ -70,7 +70,7 @@ async def test_a_card_whose_prekey_is_gone_is_refused_by_its_owner(node: Middlem
         with node.does(showing_card("Ada", node.record.cards[bobs][0])) as mischief:
             await beginning_anew(node, two.ada, clock)
             await mischief.strikes()
-            refused = await two.bob.refuses(UnknownPrekey)
+            refused = await two.bob.refuses(UnknownPrekey, clock)
             assert refused.contact is two.bob.contact
             await two.ticks_are_true()
         await two.hear_each_other()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AsyncExitStack
 
 import pytest
 from overfence import ContactAdded, ContactChanged
@@ -11,7 +12,7 @@ from overfence_signalling import Items, Put
 
 from .conftest import Come, Meet
 from .middleman import Middleman
-from .mischief import doubling, item_of
+from .mischief import doubling, item_of, withholding
 from .people import Clock, Two, until
 
 
@@ -33,14 +34,21 @@ async def test_an_invite_answered_by_the_node_is_refused_and_still_works(
         await Two(ada, bob, clock).hear_each_other()
 
 
+@pytest.mark.parametrize("is_answered", [False, True])
 async def test_a_node_that_has_the_link_is_a_guest_and_the_other_is_told(
-    node: Middleman, come: Come, clock: Clock
+    node: Middleman, come: Come, clock: Clock, is_answered: bool
 ) -> None:
-    """Who holds the link is let in, once. The one it was meant for is told, keeps the text, and is nobody's contact."""
-    async with come("Ada") as ada, come("Bob") as bob, come("Node") as mallory:
+    """Who holds the link is let in, once. The one it was meant for is told, keeps the text, and is nobody's contact.
+
+    Until the thief has confirmed Ada's answer the invite's mailbox is there, and tells; afterwards it is gone.
+    """
+    async with come("Ada") as ada, come("Bob") as bob, come("Node") as mallory, AsyncExitStack() as mischiefs:
         link = str(await ada.chat.invite())
+        if not is_answered:
+            mischiefs.enter_context(node.does(withholding("Node")))
         mallory.other = await mallory.chat.accept(link)
-        await until(lambda: mallory.contact.state == "accepted", "that the thief is in")
+        await until(lambda: bool(ada.chat.contacts()), "that the thief is in")
+        await until(lambda: not is_answered or mallory.contact.state == "accepted", "the answer")
         bob.other = await bob.chat.accept(link)
         await bob.says("for Ada's eyes")
         await bob.sees(ContactChanged, lambda event: event.contact.state == "refused")
