@@ -12,7 +12,7 @@ from aiortc.rtcsctptransport import DataChunk, HeartbeatChunk, InitChunk, SackCh
 from overfence.connect.sdp import Candidate, Description
 from overfence.delivery.payload import Batch, Have, HeldRun, Introduction, Refusal, Reset, Ring, Sdp, encode_payload
 from overfence.history.event import Address, Addresses, Header, Profile, Text, body_of, digest, make
-from overfence.identity import Device, DeviceList, Identity, Invite, fingerprint
+from overfence.identity import Device, DeviceList, Identity, Invite, fingerprint, safety_number, verify_code
 from overfence.sealing import new_prekey, seal_card, seal_entry, seal_envelope
 from overfence.sealing.card import Card, Prekeys
 from overfence.sealing.handshake import initiate
@@ -148,6 +148,13 @@ def invites() -> Iterator[bytes]:
     yield f"https://node.example/#{link.partition(':')[2]}".encode()
 
 
+def shown() -> Iterator[bytes]:
+    code = verify_code(KEY, ME.account)
+    yield code.encode()
+    yield f"Mine: <{code[:60]}=\r\n> {code[60:]}>".encode()
+    yield safety_number(KEY, ME.account).encode()
+
+
 def said_by_clients() -> Iterator[bytes]:
     client: list[messages.Frame] = [
         messages.ClientHello(version=1, features=("a",), nonce=bytes(32)),
@@ -242,6 +249,7 @@ REAL = {
     "have": told_runs,
     "hello": hellos,
     "invite": invites,
+    "shown": shown,
     "event": events,
     "client_frame": said_by_clients,
     "node_frame": said_by_nodes,

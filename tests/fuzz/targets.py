@@ -14,9 +14,19 @@ from overfence.connect.errors import BadSdp
 from overfence.connect.guard import read_packet
 from overfence.connect.sdp import Description
 from overfence.delivery.payload import Have, Sdp, decode_payload, encode_payload
-from overfence.errors import BadEvent, BadPayload
+from overfence.errors import BadEvent, BadPayload, SafetyMismatch
 from overfence.history.event import Event
-from overfence.identity import BadDeviceList, BadInvite, DeviceList, Identity, Invite
+from overfence.identity import (
+    BadDeviceList,
+    BadInvite,
+    BadVerifyCode,
+    DeviceList,
+    Identity,
+    Invite,
+    check_shown,
+    read_verify_code,
+    verify_code,
+)
 from overfence.sealing import BadCard, MalformedMessage, Pre
 from overfence.sealing.card import Prekeys
 from overfence.sealing.ratchet import Header
@@ -63,6 +73,21 @@ def guard(data: bytes) -> None:
     if spans is not None:
         require(all(12 < begin <= end <= len(packet) for _, _, begin, end in spans), "a chunk out of bounds")
         parse_packet(bytes(packet))
+
+
+def shown(data: bytes) -> None:
+    """What somebody showed for comparison: a code, digits, or anything."""
+    text = data.decode("utf-8", "replace")
+    try:
+        found = read_verify_code(text)
+        require(read_verify_code(verify_code(*found)) == found, "a code that does not read back")
+    except BadVerifyCode:
+        pass
+    try:
+        check_shown(text, ME.account, bytes(32))
+    except (BadVerifyCode, SafetyMismatch):
+        return
+    require(False, "verified by chance")
 
 
 def sdp(data: bytes) -> None:
@@ -136,7 +161,7 @@ def event(data: bytes) -> None:
             found = Event.parse(data[2 : 2 + size], body)
         except BadEvent:
             continue
-        for kind in ("text", "profile", "addresses", "devices", "app/x", found.header.kind):
+        for kind in ("text", "profile", "addresses", "devices", "topic", "app/x", found.header.kind):
             try:
                 Event(replace(found.header, kind=kind), found.header_bytes, data[2 + size :].rjust(16, b"\0")).content()
             except BadEvent:
@@ -187,6 +212,7 @@ TARGETS = {
         Target(
             "invite", invite, (b"overfence:", b"https://a/#", b"ws://", b"%3A", b"=\r\n> ", b"[::1]", b"\xe2\x80\x8b")
         ),
+        Target("shown", shown, (b"overfence-verify:", b"%3A", b"=\r\n> ", b"12345 67890", b"\xe2\x80\x8b")),
         Target("event", event, (b"\xa4text", b"\xc4\x20", b"\x9b", b"\xcf\xff\xff\xff\xff\xff\xff\xff\xff")),
         Target("client_frame", client_frame, (b"\xa1t", b"\xa3put", b"\xc4\x10", b"\x81", b"\xdf\xff\xff\xff\xff")),
         Target("node_frame", node_frame, (b"\xa1t", b"\xa5items", b"\xc4\x10", b"\x81", b"\xdf\xff\xff\xff\xff")),

@@ -298,6 +298,8 @@ async def test_addresses_are_renewed_and_the_old_mailbox_is_closed_once_they_kno
     async with open_chat("Ada") as ada:
         async with open_chat("Bob") as bob:
             of_bob, of_ada = await acquaint(ada, bob)
+            # A call that Bob's leaving cuts off would hold up the next one for as long as calls are waited for.
+            await until(lambda: of_bob.path == of_ada.path == "direct", "the link")
         old = way_in(tmp_path, ada, server)
         await ada.renew_addresses(of_bob)
         await until(lambda: eye.is_connected, "the onlooker")

@@ -64,7 +64,9 @@ def test_ones_own_mailboxes_come_before_any_crowd(world: World) -> None:
     assert not any("second" in url for url in found), "the first of each before the second of any"
 
 
-@pytest.mark.parametrize("state", [ContactState.REMOVED, ContactState.REFUSED, ContactState.EXPIRED])
+@pytest.mark.parametrize(
+    "state", [ContactState.REMOVED, ContactState.BLOCKED, ContactState.REFUSED, ContactState.EXPIRED]
+)
 def test_nothing_is_wanted_at_the_node_of_who_is_no_contact(world: World, state: ContactState) -> None:
     add_contact(world.ada, [["ws://theirs:1"]], state)
     assert urls(world.ada) == [NODE]

@@ -84,7 +84,7 @@ def test_a_body_that_is_not_the_one_named_is_a_bad_event() -> None:
             Event.parse(GENUINE.header_bytes, body)
 
 
-@pytest.mark.parametrize("kind", ["text", "profile", "addresses", "devices"])
+@pytest.mark.parametrize("kind", ["text", "profile", "addresses", "devices", "topic"])
 @given(inside=st.binary(max_size=80) | JSON_LIKE.map(msgspec.msgpack.encode))
 def test_a_body_of_a_known_kind_is_what_it_calls_for_or_a_bad_event(kind: str, inside: bytes) -> None:
     body = bytes(SALT_BYTES) + inside
