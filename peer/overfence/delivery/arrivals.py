@@ -220,8 +220,8 @@ class Arrivals:
         if box is None or box.node != arrived.node.url:
             return None
         seq, reached = arrived.item.seq, box.seq if box.epoch == arrived.epoch else 0
-        if seq == 0 or seq > reached:
-            _apart(tx, outcome, _taking_item(tx, self._me, box, arrived.item))
+        # Whatever its number: a node that counted us ahead of what it holds would else have us drop what comes after.
+        _apart(tx, outcome, _taking_item(tx, self._me, box, arrived.item))
         if max(seq, reached) == 0:
             return None
         postbox.set_cursor(tx, box.mailbox, arrived.epoch, max(seq, reached))

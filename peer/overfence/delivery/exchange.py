@@ -70,7 +70,7 @@ class Exchange:
         self._me = me
         self._around = Circumstances(config, me.random, random.SystemRandom().random, self._spawn, self)
         self._publish = publish
-        self._presence = Presence(me, self._presence_changed)
+        self._presence = Presence(me, self._presence_changed, self.refused)
         self._reach = Reach(store, me, self, self._spawn)
         self._devices: dict[bytes, _Device] = {}
         self._contacts: dict[int, ContactRow] = {}

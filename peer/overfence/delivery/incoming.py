@@ -29,7 +29,7 @@ from .handshakes import Shelf as Shelf
 from .handshakes import check_introduction as check_introduction
 from .me import Me
 from .outcome import Outcome
-from .outgoing import haves, post, seal_items
+from .outgoing import HAVES_LIMIT, haves, post, seal_items
 from .payload import (
     AnyItem,
     Batch,
@@ -258,20 +258,40 @@ def answer(tx: sqlite3.Connection, me: Me, outcome: Outcome, direct: frozenset[b
         contact = people.contact(tx, device.contact) if device else None
         if device is None or device.revoked_s or contact is None or contact.state.is_shut:
             continue
-        replaced = [] if dsk in direct else postbox.words_to(tx, dsk)
-        if replaced:
-            # One of them may have been the first of its session.
-            device = replace(device, introduced=b"")
         lists = [Devices(raw) for raw in (outcome.lists.get(dsk),) if raw is not None]
-        items: list[AnyItem] = [*haves(tx, me, contact), *lists, *outcome.forks(dsk)]
-        message = seal_items(tx, me, device, *items, spare=dsk in outcome.duplicates)
-        if message is None:
-            continue
-        postbox.forget_puts(tx, replaced)
-        if dsk in direct:
-            outcome.to_link.append((dsk, message))
-        elif node := post(tx, me, dsk, message):
-            outcome.nodes.add(node)
+        items: list[AnyItem] = [*outcome.forks(dsk), *lists, *haves(tx, me, contact)]
+        replaced = [] if dsk in direct else postbox.words_to(tx, dsk)
+        for at in range(0, len(items), HAVES_LIMIT):
+            part = items[at : at + HAVES_LIMIT]
+            _answer(tx, me, dsk, part, outcome, is_direct=dsk in direct, replaced=replaced)
+            replaced = []
+
+
+def _answer(
+    tx: sqlite3.Connection,
+    me: Me,
+    dsk: bytes,
+    items: list[AnyItem],
+    outcome: Outcome,
+    *,
+    is_direct: bool,
+    replaced: list[bytes],
+) -> None:
+    """One message of an answer, instead of those that nobody has taken yet."""
+    device = people.device(tx, dsk)
+    if device is None:
+        return
+    if replaced:
+        # One of them may have been the first of its session.
+        device = replace(device, introduced=b"")
+    message = seal_items(tx, me, device, *items, spare=dsk in outcome.duplicates)
+    if message is None:
+        return
+    postbox.forget_puts(tx, replaced)
+    if is_direct:
+        outcome.to_link.append((dsk, message))
+    elif node := post(tx, me, dsk, message):
+        outcome.nodes.add(node)
 
 
 def _take_introduction(

@@ -7,8 +7,10 @@ import sqlite3
 from ..errors import DeviceListConflict, StaleDeviceList, UnknownDevice
 from ..history import people, postbox
 from ..history.event import Devices
+from ..history.people import ContactState
 from ..identity import DEVICE_LIMIT, BadDeviceList, Device, DeviceList
 from ..sealing import Opened, Sessions, sender_hint
+from . import moving
 from .me import Me
 from .outcome import Outcome
 
@@ -39,8 +41,19 @@ def learn(
             people.revoke(tx, device.dsk, me.now_s)
             outcome.revoked.add(device.dsk)
             outcome.notices.append(f"{_whose(me, contact)} a device: nothing goes to it any more")
+    if outcome.revoked:
+        _shut_out(tx, me, contact, outcome)
     outcome.contacts.add(contact.id)
     return listed
+
+
+def _shut_out(tx: sqlite3.Connection, me: Me, contact: people.ContactRow, outcome: Outcome) -> None:
+    """A device that was revoked knows the mailboxes and topics it had to do with: from now on there are others (§6)."""
+    is_own = contact.account == me.identity.account
+    for met in people.contacts(tx) if is_own else [contact]:
+        if met.state is ContactState.ACCEPTED:
+            outcome.nodes |= moving.renew(tx, me, met)
+            outcome.contacts.add(met.id)
 
 
 def hear(tx: sqlite3.Connection, me: Me, contact: people.ContactRow, dsk: bytes, raw: bytes, outcome: Outcome) -> None:

@@ -7,10 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..history import logbook, people, postbox
-from ..history.event import Address, Addresses, Content, Devices, Profile, kind_of
-from ..identity import DeviceList, Identity
+from ..history.event import Address, Addresses, Content, Devices, Fact, Profile, Topic, kind_of
+from ..identity import KEY_BYTES, DeviceList, Identity
 from ..sealing import Random, mailbox_address
 from .wariness import Wariness
+
+# Each log begins with at least so many.
+FACTS_OF_A_LOG = 3
 
 
 @dataclass(eq=False)
@@ -62,12 +65,14 @@ class Me:
         return made
 
     def write_facts(self, tx: sqlite3.Connection, contact: people.ContactRow) -> None:
-        """Begin my log with what is true of my account: name, addresses, devices (§6)."""
-        facts: tuple[Profile | Addresses | Devices, ...] = (
+        """Begin my log with what is true of my account: name, addresses, devices, topic secret (§6)."""
+        facts: tuple[Fact, ...] = (
             Profile(self.name),
             Addresses(self.addresses(tx, contact.id)),
             Devices(self.device_list.raw),
         )
+        if contact.topics:
+            facts += (Topic(contact.topics[:KEY_BYTES]),)
         for fact in facts:
             self.write(tx, contact, kind_of(fact), fact)
 

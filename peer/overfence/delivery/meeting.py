@@ -98,7 +98,7 @@ def _accept(tx: sqlite3.Connection, me: Me, invite: Invite) -> ContactRow:
         raise InviteExpired("this invite has expired: ask for a new one")
     if known is not None:
         # A fresh invite after a refused, expired or removed one, or the same once more: begin anew, keep the text.
-        if known.invite != str(invite) or known.state is ContactState.REMOVED:
+        if known.invite != str(invite) or known.state is not ContactState.WAITING:
             people.set_contact(tx, known.id, state=ContactState.WAITING, invite=str(invite))
             people.forget_devices(tx, known.id)
             me.keep_up(tx, known, renamed=False)

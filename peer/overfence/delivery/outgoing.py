@@ -21,6 +21,8 @@ BATCH_BYTES = 32 * 1024
 # Numbers that calls and answers to duplicates may use up unheard. A server that shows a contact coming and going, or
 # replays what it sent, makes us seal what is then lost: the rest of the chain is kept for what people say.
 SPARE_LIMIT = CHAIN_LIMIT - 500
+# Conversations told of in one message: each names some logs, and a message is to stay a message.
+HAVES_LIMIT = 24
 # How long a sibling is left to bring its own events to a mailbox (§6.4).
 SIBLING_WAITS_MS = 24 * 3600 * 1000
 _ZERO = bytes(32)

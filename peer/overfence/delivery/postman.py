@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from overfence_signalling import TTL_LIMIT_S, Accepted, Ack, Card, CardGet, CardSet, Close, Open, Put
+from overfence_signalling import TTL_LIMIT_S, Accepted, Ack, Card, CardGet, CardSet, Close, Open, Opened, Put
 
 from ..connect.nodes import NodeClient, NodeRefused
-from ..errors import StorageFailed, Unreachable
+from ..errors import OverfenceError, StorageFailed, Unreachable
 from ..history import people, postbox
 from ..history.people import ContactRow, ContactState
 from ..history.store import Store
@@ -35,6 +35,8 @@ ASK_AFTER_LIMIT_S = 24 * 3600
 # A mailbox that isn't there (yet): its owner may be about to open it.
 RETRY_S = 2.0
 RETRY_LIMIT_S = 3600.0
+# A card that is not the invite's maker's is asked for again.
+BAD_CARD_RETRY_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,9 @@ class Listener(Protocol):
 
     def full(self, dsk: bytes) -> None:
         """A device's mailbox takes no more until its owner has been there."""
+
+    def refused(self, error: OverfenceError, contact: int | None) -> None:
+        """What the node gave us is not what it should be."""
 
     async def carry_out(self, outcome: Outcome) -> None:
         """Act on what a transaction led to; it is durable."""
@@ -96,6 +101,8 @@ class Postman:
         """The node has forgotten what it followed for us."""
         self._opened.clear()
         self._acks.clear()
+        # Said by that connection's node, which may have lied; if another process is there, it is said again.
+        self._fenced.clear()
         self.is_listening = False
         self.wake()
 
@@ -178,7 +185,11 @@ class Postman:
             return
         self._opened.add(box.mailbox)
         try:
-            await self.node.ask(lambda ref: Open(ref=ref, mk=box.mk, epoch=box.epoch, seq=box.seq))
+            answer = await self.node.ask(lambda ref: Open(ref=ref, mk=box.mk, epoch=box.epoch, seq=box.seq))
+            if isinstance(answer, Opened) and answer.epoch == box.epoch and answer.head < box.seq:
+                # It counted us further than it ever got: from the beginning then, since what comes twice does no harm.
+                await self._store.write(lambda tx: postbox.set_cursor(tx, box.mailbox, answer.epoch, 0))
+                await self.node.ask(lambda ref: Open(ref=ref, mk=box.mk))
         except NodeRefused as error:
             # One mailbox too many there must not keep the others, nor what is to be sent, from going on.
             self._opened.discard(box.mailbox)
@@ -220,8 +231,10 @@ class Postman:
             card = open_card(invite.key, invite.mailbox, answer.card)
             await self._store.write(lambda tx: meeting.knock(tx, self._me, contact, invite, card))
         except (BadCard, WeakKey) as error:
-            logger.warning("the invite's card is not its maker's: %s", error)
-            await self._store.write(lambda tx: meeting.give_up(tx, contact, ContactState.REFUSED))
+            # The node's doing, or a fault on the way; the invite lives until it expires.
+            self._listener.refused(error, contact.id)
+            self._again_s = BAD_CARD_RETRY_S
+            return
         except NodeRefused as error:
             if error.code != "no_mailbox":
                 raise
@@ -234,7 +247,8 @@ class Postman:
         card = None
         try:
             card = None if beginning.prekeys else await self._card_of(beginning)
-            await self._store.write(lambda tx: rekeying.begin(tx, self._me, beginning, card))
+            outcome = await self._store.write(lambda tx: rekeying.begin(tx, self._me, beginning, card))
+            await self._listener.carry_out(outcome)
         except (BadCard, WeakKey) as error:
             problem = error
             outcome = await self._store.write(lambda tx: rekeying.failed(tx, self._me, beginning, card, problem))

@@ -48,15 +48,27 @@ class _Topic:
     node: str
 
 
+@dataclass(frozen=True)
+class _Member:
+    contact: int
+    device: bytes
+    counter: int
+
+
 class Presence:
     """Enters my contacts' topics at every node we share, and tells when a device comes and goes."""
 
-    def __init__(self, me: Me, changed: Callable[[int, bytes, bool], None]) -> None:
+    def __init__(
+        self, me: Me, changed: Callable[[int, bytes, bool], None], refused: Callable[[BadEntry, int], None]
+    ) -> None:
         self._me = me
         self._changed = changed
+        self._refused = refused
         self._topics: dict[bytes, _Topic] = {}
-        # node, topic → member → contact, device
-        self._members: dict[tuple[str, bytes], dict[int, tuple[int, bytes]]] = {}
+        # node, topic → member number → who that is
+        self._members: dict[tuple[str, bytes], dict[int, _Member]] = {}
+        # topic, device → the counter of its entry when it left: none up to that counts any more
+        self._left: dict[tuple[bytes, bytes], int] = {}
         # contact, device → how many members it is
         self._here: Counter[tuple[int, bytes]] = Counter()
         self._counter = 0
@@ -78,7 +90,9 @@ class Presence:
 
     async def enter(self, node: NodeClient, contact: int, secrets: bytes) -> None:
         """Enter a contact's topics at a node; what is entered already is left as it is."""
-        self._date = self.date
+        if self._date != self.date:
+            self._date = self.date
+            self._left.clear()  # the topics of a new day are others
         await self._leave_stale(node, contact, secrets)
         for at in range(0, len(secrets), 32):
             secret = secrets[at : at + 32]
@@ -110,6 +124,7 @@ class Presence:
 
     async def _leave(self, node: NodeClient, topic: bytes) -> None:
         del self._topics[topic]
+        self._left = {key: counter for key, counter in self._left.items() if key[0] != topic}
         self._forget(self._members.pop((node.url, topic), {}).values())
         await node.say(Leave(topic=topic))
 
@@ -125,24 +140,31 @@ class Presence:
         for member in entries:
             try:
                 entry = Entry.open(known.secret, topic, member.entry)
-            except BadEntry:
-                continue  # whoever knows a topic's id may enter it; only its secret's holders can say something
+                if entry.counter <= self._left.get((topic, entry.device), -1):
+                    raise BadEntry("an entry of one who has left since")
+            except BadEntry as error:
+                # Whoever knows a topic's id may enter it; only its secret's holders can say something.
+                self._refused(error, known.contact)
+                continue
             members = self._members.setdefault((node.url, topic), {})
             full = len(members) >= MEMBERS_LIMIT and member.member not in members
             if entry.device == self._me.dsk or full:
                 continue
             # In a contact's own topic it can only speak of itself: whose device it is, is checked by who listens.
-            before, now = members.get(member.member), (known.contact, entry.device)
+            before, now = members.get(member.member), _Member(known.contact, entry.device, entry.counter)
             members[member.member] = now
-            self._here[now] += 1
-            self._changed(*now, True)
+            self._here[now.contact, now.device] += 1
+            self._changed(now.contact, now.device, True)
             if before is not None:
                 self._forget([before])
 
     def left(self, node: NodeClient, topic: bytes, members: tuple[int, ...]) -> None:
         """Members who went."""
         there = self._members.get((node.url, topic), {})
-        self._forget([there.pop(member) for member in members if member in there])
+        gone = [there.pop(member) for member in members if member in there]
+        for who in gone:
+            self._left[topic, who.device] = max(who.counter, self._left.get((topic, who.device), -1))
+        self._forget(gone)
 
     def lost(self, node: NodeClient) -> None:
         """The node is gone, and what it knew."""
@@ -150,9 +172,9 @@ class Presence:
         for key in [key for key in self._members if key[0] == node.url]:
             self._forget(self._members.pop(key).values())
 
-    def _forget(self, gone: Iterable[tuple[int, bytes]]) -> None:
+    def _forget(self, gone: Iterable[_Member]) -> None:
         for who in gone:
-            self._here[who] -= 1
-            if not self._here[who]:
-                del self._here[who]
-                self._changed(*who, False)
+            self._here[who.contact, who.device] -= 1
+            if not self._here[who.contact, who.device]:
+                del self._here[who.contact, who.device]
+                self._changed(who.contact, who.device, False)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
+from ..errors import DeviceListConflict, StaleDeviceList
 from ..history import people, postbox
 from ..history.event import Address
 from ..history.people import ContactState, DeviceRow
 from ..identity import Device
 from ..sealing import BadCard, Card, Prekeys, SealingError
-from . import planning, trust
+from . import listing, planning, trust
 from .me import Me
 from .outcome import Outcome
-from .outgoing import haves, introduction, post
+from .outgoing import HAVES_LIMIT, haves, introduction, post
 from .payload import Reset, encode_payload
 
 _OPEN = (ContactState.WAITING, ContactState.ACCEPTED)
@@ -49,14 +50,15 @@ def due(tx: sqlite3.Connection, me: Me, node: str) -> tuple[list[Due], int | Non
     return found, later
 
 
-def begin(tx: sqlite3.Connection, me: Me, beginning: Due, card: Card | None) -> str | None:
-    """Send the handshake, in no older session's stead until it is answered; the node to wake.
+def begin(tx: sqlite3.Connection, me: Me, beginning: Due, card: Card | None) -> Outcome:
+    """Send the handshake, in no older session's stead until it is answered; what that led to.
 
     Raises `BadCard` for another's card and `WeakKey`; then it is tried again later.
     """
+    outcome = Outcome()
     device = people.device(tx, beginning.device.dsk)
     if device is None or device.revoked_s:
-        return None
+        return outcome
     state, contact = people.rekeying(tx, device.dsk), people.contact(tx, device.contact)
     peer = Device(device.dsk, device.dik)
     planning.tried(tx, me, device.dsk)
@@ -64,19 +66,26 @@ def begin(tx: sqlite3.Connection, me: Me, beginning: Due, card: Card | None) -> 
     if card is not None:
         if card.device_list.account != contact.account or card.device != peer:
             raise BadCard("the card is another's than the device's whose mailbox it lies at")
+        try:
+            listing.learn(tx, me, contact, card.device_list, outcome)
+        except (StaleDeviceList, DeviceListConflict) as error:
+            # Told, and not learnt from; the prekeys are the device's own, and by the list that holds it is theirs.
+            outcome.drop(error, contact.id)
         prekeys = card.prekeys
     if prekeys is None:
-        return None
+        return outcome
     sessions = planning.stored(device)
     sessions.give_up()
     sessions.initiate(me.identity, peer, contact.account, prekeys, now_s=me.now_s, random=me.random)
     reset = () if state.unread is None else (Reset(state.unread),)
-    items = (introduction(tx, me, device, sessions), *reset, *haves(tx, me, contact))
+    items = (introduction(tx, me, device, sessions), *reset, *haves(tx, me, contact)[:HAVES_LIMIT])
     message = sessions.seal_unanswered(encode_payload(*items), random=me.random)
     people.set_sessions(tx, device.dsk, sessions.encode(), device.introduced)
     people.set_rekeying(tx, device.dsk, prekeys=None, lapses=0)
     postbox.forget_handshakes(tx, device.dsk)
-    return post(tx, me, device.dsk, message, is_handshake=True)
+    if node := post(tx, me, device.dsk, message, is_handshake=True):
+        outcome.nodes.add(node)
+    return outcome
 
 
 def failed(tx: sqlite3.Connection, me: Me, beginning: Due, card: Card | None, error: SealingError) -> Outcome:

@@ -73,9 +73,13 @@ class Session(msgspec.Struct, array_like=True, kw_only=True, eq=False):
     until_s: Integer = 0
     # Messages sealed and opened in it.
     carried: Annotated[int, msgspec.Meta(ge=0, lt=2**53)] = 0
+    # When it was begun, by this device's clock: the epoch is the initiator's word, and may lie ahead.
+    begun_s: Integer = 0
 
     @classmethod
-    def begin(cls, agreement: Agreement, ratchet: Ratchet, *, epoch: int, by_us: bool, by_smaller_dsk: bool) -> Session:
+    def begin(
+        cls, agreement: Agreement, ratchet: Ratchet, *, epoch: int, by_us: bool, by_smaller_dsk: bool, now_s: int
+    ) -> Session:
         """A session just agreed on."""
         return cls(
             epoch=epoch,
@@ -86,6 +90,7 @@ class Session(msgspec.Struct, array_like=True, kw_only=True, eq=False):
             topic_secret=hkdf(ZERO_SALT, agreement.secret, L("topic"), 32),
             ratchet=ratchet,
             pre=agreement.pre if by_us else b"",
+            begun_s=now_s,
         )
 
     @property
@@ -147,7 +152,7 @@ class Sessions(msgspec.Struct, array_like=True, kw_only=True, eq=False):
         session = self._sender()
         if session is None or session.standing is not Standing.HEARD:
             return False
-        age_s = now_s - min(session.epoch, now_s)
+        age_s = now_s - (session.begun_s or min(session.epoch, now_s))
         return age_s >= RENEW_AFTER_S or (session.carried >= RENEW_AFTER_MESSAGES and age_s >= RENEW_EVERY_S)
 
     @property
@@ -193,7 +198,9 @@ class Sessions(msgspec.Struct, array_like=True, kw_only=True, eq=False):
             secret=agreement.secret, ad=agreement.ad, sid=agreement.sid, spk=prekeys.spk, random=random
         )
         by_smaller = me.dsk < peer.dsk
-        self._add(Session.begin(agreement, ratchet, epoch=epoch, by_us=True, by_smaller_dsk=by_smaller), now_s)
+        self._add(
+            Session.begin(agreement, ratchet, epoch=epoch, by_us=True, by_smaller_dsk=by_smaller, now_s=now_s), now_s
+        )
 
     def seal(self, payload: bytes, *, random: Random) -> bytes:
         """A whole message on the highest session heard, else on our unanswered handshake; raises `NoSession`."""
@@ -298,7 +305,10 @@ class Sessions(msgspec.Struct, array_like=True, kw_only=True, eq=False):
             oldest = min(self.seen, key=self.seen.__getitem__)
             self.closed_epoch = max(self.closed_epoch, self.seen.pop(oldest))
         by_smaller = pre.dsk < me.dsk
-        self._add(Session.begin(agreement, ratchet, epoch=pre.epoch, by_us=False, by_smaller_dsk=by_smaller), now_s)
+        self._add(
+            Session.begin(agreement, ratchet, epoch=pre.epoch, by_us=False, by_smaller_dsk=by_smaller, now_s=now_s),
+            now_s,
+        )
         return Opened(payload, agreement.sid, pre.epoch, agreement.transcript, new_session=True, answered=False)
 
     def _find(self, sid: bytes) -> Session | None:
@@ -376,6 +386,6 @@ def _rank(session: Session) -> tuple[int, bool, bytes]:
 
 
 _FIELDS = len(Sessions.__struct_fields__)
-_FIELDS_OF_FIRST = len(Session.__struct_fields__) - 1
+_FIELDS_OF_FIRST = len(Session.__struct_fields__) - 2
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Sessions)

@@ -160,7 +160,7 @@ class Home:
         try:
             if beginning.prekeys is None and box is not None and box.card is not None:
                 card = open_card(address.key, address.mailbox, box.card)
-            self.do(lambda tx: rekeying.begin(tx, self.me, beginning, card))
+            self._act(self.do(lambda tx: rekeying.begin(tx, self.me, beginning, card)))
         except (BadCard, WeakKey) as error:
             problem = error
             self._act(self.do(lambda tx: rekeying.failed(tx, self.me, beginning, card, problem)))

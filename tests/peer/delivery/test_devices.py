@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from overfence.delivery import listing, outgoing
-from overfence.delivery.payload import Batch, Introduction, Reset
+from overfence.delivery.payload import Batch, Introduction, Reset, Ring
 from overfence.delivery.payload import Devices as DevicesItem
 from overfence.history import people, postbox
 from overfence.history.event import Address, Devices
@@ -155,7 +155,11 @@ def test_a_revoked_device_hears_nothing_more_and_is_not_heard(household: Househo
     tablet.errands()
     bob.fetch()
     assert household.timeline(bob) == said, "what it said stays, and no more comes"
-    assert any(why.startswith("RevokedDevice") for why in bob.dropped)
+    # The mailboxes it knew are closed; and by whatever way its words come, they are not read.
+    known = {at.mailbox for at in people.addresses(tablet.tx, bob.me.dsk)}
+    assert not known & {box.mailbox for box in postbox.mailboxes(bob.tx) if not box.closing}
+    bob.take_message(tablet.me.dsk, tablet.seal(bob, Ring()))
+    assert bob.dropped[-1].startswith("RevokedDevice")
     # Its own, older list does not bring it back; it is told the newer one where it still can be heard at all.
     older = household.sign(*household.devices, seq=START_S + 15)
     phone.do(lambda tx: phone.me.write(tx, phone.contact(bob), "devices", Devices(older.raw)))

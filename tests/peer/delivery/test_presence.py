@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 from overfence.connect.nodes import Answer, NodeClient
 from overfence.delivery.presence import MEMBERS_LIMIT, Entry, Presence
-from overfence.sealing import seal_entry, topic_id
+from overfence.sealing import BadEntry, seal_entry, topic_id
 from overfence_signalling import ClientFrame, Done, TopicEntry
 
 from .conftest import Home, World
@@ -35,7 +35,9 @@ class Room:
     def __init__(self, home: Home) -> None:
         self.home = home
         self.told: list[tuple[int, bytes, bool]] = []
-        self.presence = Presence(home.me, lambda *what: self.told.append(what))
+        self.refused: list[tuple[BadEntry, int]] = []
+        self.presence = Presence(home.me, lambda *what: self.told.append(what), lambda *what: self.refused.append(what))
+        self.counter = 0
 
     async def enter(self, node: NodeClient, contact: int) -> Callable[[bytes, int], TopicEntry]:
         secret = os.urandom(32)
@@ -43,9 +45,9 @@ class Room:
         self.topic = topic = topic_id(secret, node.id, self.presence.date)
 
         def entry(dsk: bytes, member: int) -> TopicEntry:
-            return TopicEntry(
-                member=member, entry=seal_entry(secret, topic, msgspec.msgpack.encode(Entry(dsk, 1)), os.urandom)
-            )
+            self.counter += 1
+            said = msgspec.msgpack.encode(Entry(dsk, self.counter))
+            return TopicEntry(member=member, entry=seal_entry(secret, topic, said, os.urandom))
 
         return entry
 
@@ -110,3 +112,31 @@ async def test_an_entry_nested_deeper_than_the_stack_is_passed_over(world: World
 
     hear(100)
     assert room.told == []
+
+
+async def test_an_entry_of_one_who_has_left_brings_nobody_back(world: World) -> None:
+    """The node keeps what was said to it, and says it again."""
+    room, node, bob = Room(world.ada), SaidNode("ws://one"), os.urandom(32)
+    entry = await room.enter(node, 1)
+    old, kept = entry(bob, 1), entry(bob, 2)
+    room.presence.entered(node, room.topic, (old, kept))
+    room.presence.left(node, room.topic, (1, 2))
+    for again in (old, kept):
+        room.presence.entered(node, room.topic, (again,))
+        assert not room.presence.is_here(1, bob)
+    assert [number for _, number in room.refused] == [1, 1]
+    room.presence.entered(node, room.topic, (entry(bob, 3),))
+    assert room.presence.is_here(1, bob), "but for one who really came"
+    # Where the node was only lost, what it still has is true.
+    again = entry(bob, 4)
+    room.presence.entered(node, room.topic, (again,))
+    room.presence.lost(node)
+    room.presence.entered(node, room.topic, (again,))
+    assert len(room.refused) == 2
+
+
+async def test_what_does_not_open_is_told_of(world: World) -> None:
+    room, node = Room(world.ada), SaidNode("ws://one")
+    await room.enter(node, 1)
+    room.presence.entered(node, room.topic, (TopicEntry(member=1, entry=os.urandom(80)),))
+    assert [(type(error), number) for error, number in room.refused] == [(BadEntry, 1)]

@@ -166,9 +166,9 @@ def test_sessions_as_the_first_version_wrote_them_are_read(world: World) -> None
 
     held = sessions(world.ada, world.bob)
     fields = msgspec.msgpack.decode(held.encode())
-    old = msgspec.msgpack.encode([1, [session[:-1] for session in fields[1]], *fields[2:]])
+    old = msgspec.msgpack.encode([1, [session[:-2] for session in fields[1]], *fields[2:]])
     assert Sessions.decode(old).encode() == Sessions.decode(replace_counts(held)).encode()
 
 
 def replace_counts(held: Sessions) -> bytes:
-    return replace(held, held=[replace(session, carried=0) for session in held.held]).encode()
+    return replace(held, held=[replace(session, carried=0, begun_s=0) for session in held.held]).encode()

@@ -48,7 +48,9 @@ class Forger:
             secret=agreed.secret, ad=agreed.ad, sid=agreed.sid, spk=prekey.spk, random=self.bob.random
         )
         by_smaller = self.device.dsk < self.bob.me.dsk
-        return Sessions(held=[Session.begin(agreed, ratchet, epoch=epoch, by_us=True, by_smaller_dsk=by_smaller)])
+        return Sessions(
+            held=[Session.begin(agreed, ratchet, epoch=epoch, by_us=True, by_smaller_dsk=by_smaller, now_s=epoch)]
+        )
 
     def event(self, content: Text | Profile | Addresses | Devices) -> tuple[bytes, bytes | None]:
         """Ada's next event."""
