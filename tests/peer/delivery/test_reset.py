@@ -161,9 +161,10 @@ def test_an_envelope_that_does_not_open_and_a_stranger_with_a_link_reset_nothing
     [box] = [box for box in postbox.mailboxes(ada.tx) if box.contact is not None]
     ada.take_envelope(box.mailbox, os.urandom(400))
     invite = ada.invite()
-    forged = bytearray(bob.seal(ada, Ring()))
-    forged[-1] ^= 1
-    ada.take_envelope(invite.mailbox, seal_envelope(invite.key, invite.mailbox, bob.me.dsk, bytes(forged), os.urandom))
+    # In Bob's name, by anybody who has the link: his keys are known to all his contacts.
+    forged = bob.offer_on(ada, b"unknown!")
+    ada.take_envelope(invite.mailbox, seal_envelope(invite.key, invite.mailbox, bob.me.dsk, forged, os.urandom))
+    assert ada.dropped[-1].startswith("UnknownPrekey")
     assert plan(ada, bob) == before
 
 
