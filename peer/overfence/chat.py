@@ -34,7 +34,7 @@ from .happenings import (
     Refused,
     ServerChanged,
 )
-from .history import logbook, people
+from .history import pages, people, rows
 from .history.event import FACTS
 from .history.people import ContactState
 from .history.store import Store
@@ -176,7 +176,7 @@ class Chat(Inviting, Trusting):
 
     async def search(self, words: str, limit: int = 20) -> list[Message]:
         """Messages with every one of the words, newest first."""
-        found = await self._read(lambda tx: logbook.search(tx, words, limit))
+        found = await self._read(lambda tx: pages.search(tx, words, limit))
         by_conv = {contact._row.conv: contact for contact in self._contacts.values()}
         return [
             self._message(contact, entry)
@@ -228,7 +228,7 @@ class Chat(Inviting, Trusting):
             case _:
                 assert_never(happening)
 
-    def _deliver(self, number: int, entries: list[logbook.Entry]) -> None:
+    def _deliver(self, number: int, entries: list[rows.Entry]) -> None:
         contact = self._contacts.get(number)
         if contact is None:
             return  # what my own devices tell each other

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from .delivery.news import Path
 from .errors import BadKind, ContactBlocked, ContactRemoved, EmptyMessage, KeyChangePending, NotDelivered
 from .feed import Feed
-from .history import logbook, people
+from .history import pages, people, rows
 from .history.event import App, Content, Text
 from .history.people import ContactRow, ContactState
 from .identity import user_id
@@ -89,7 +89,7 @@ class Message:
     log: bytes
     state: Literal["sent", "delivered", "received"]
     _chat: Inside = field(repr=False, compare=False)
-    _place: logbook.Place = field(repr=False, compare=False)
+    _place: rows.Place = field(repr=False, compare=False)
 
     async def delivered(self, timeout: float = 10.0) -> None:  # noqa: ASYNC109 (the API of the design)
         """Return once this is fsynced on a device of the contact's; raises `NotDelivered`, and it stays queued."""
@@ -131,7 +131,7 @@ class Conversation:
         """The last ``limit`` messages (before one of them), oldest first."""
         number = self.contact._row.id
         found = await self._chat._read(
-            lambda tx: logbook.page(tx, people.contact(tx, number).conv, limit, before._place if before else None)
+            lambda tx: pages.page(tx, people.contact(tx, number).conv, limit, before._place if before else None)
         )
         return [self._chat._message(self.contact, entry) for entry in found]
 
@@ -140,7 +140,7 @@ class Conversation:
         number, me = self.contact._row.id, self._chat._me
 
         def count(tx: sqlite3.Connection) -> int:
-            return logbook.unticked(tx, people.contact(tx, number).conv, me.authors(tx), people.ticked(tx, number))
+            return pages.unticked(tx, people.contact(tx, number).conv, me.authors(tx), people.ticked(tx, number))
 
         return await self._chat._read(count)
 
@@ -155,7 +155,7 @@ class Conversation:
         contact = self.contact
         number, me = contact._row.id, self._chat._me
 
-        def write(tx: sqlite3.Connection) -> logbook.Entry:
+        def write(tx: sqlite3.Connection) -> rows.Entry:
             row = people.contact(tx, number)
             refuse_shut(row, contact.name)
             if row.verified_s and row.claimed is not None:

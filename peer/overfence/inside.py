@@ -17,7 +17,7 @@ from .delivery.me import Me
 from .errors import BadEvent, ChatClosed, WrongLoop
 from .feed import Feed
 from .happenings import ChatEvent
-from .history import logbook
+from .history import forks, rows
 from .history.event import App, Text
 from .history.store import Store
 
@@ -82,7 +82,7 @@ class Inside:
         self._listeners.setdefault(number, WeakSet()).add(feed)
         return feed
 
-    def _message(self, contact: Contact, entry: logbook.Entry) -> Message:
+    def _message(self, contact: Contact, entry: rows.Entry) -> Message:
         header = entry.event.header
         mine = any(header.device == device.dsk for device in self._me.device_list.devices)
         upto = contact._delivered.get((header.device, header.log), 0)
@@ -115,7 +115,7 @@ class Inside:
         conv, place = message.contact._row.conv, message._place
         if message.log == message.contact._row.log:
             return False
-        places = await self._read(lambda tx: logbook.copies(tx, conv, place))
+        places = await self._read(lambda tx: forks.copies(tx, conv, place))
         return any(ticked.get((message.device, log), 0) >= seq for log, seq in places)
 
     def _tell(self, event: ChatEvent) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from overfence.history import logbook, people
+from overfence.history import people, rows
 from overfence.history.event import Text
 
 from .home import CopiedHome, HostileWorld
@@ -100,7 +100,7 @@ class Promises:
                 raise Broken("not everything the other holds is ticked")
             conv = home.contact(other).conv
             for (device, log), told in people.told_of(home.tx, other.me.dsk).items():
-                if told.end and logbook.id_at(other.tx, conv, device, log, told.end) != told.tip:
+                if told.end and rows.id_at(other.tx, conv, device, log, told.end) != told.tip:
                     raise Broken("something is taken to be held that is not")
         ada, bob = self.world.ada.texts(self.world.bob), self.world.bob.texts(self.world.ada)
         if [text for text in ada if text in set(bob)] != [text for text in bob if text in set(ada)]:

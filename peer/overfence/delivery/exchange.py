@@ -20,7 +20,7 @@ from ..connect.line import BufferFull
 from ..connect.nodes import BadNode, NodeClient
 from ..connect.webrtc import LinkConfig
 from ..errors import OverfenceError, StorageFailed
-from ..history import logbook, people
+from ..history import people, rows
 from ..history.people import ContactRow, ContactState
 from ..history.store import Store
 from . import incoming, places, planning, prekeys
@@ -380,7 +380,7 @@ class Exchange:
             self._spawn(self._devices[dsk].direct.drop())
         for dsk in outcome.lowered & self._devices.keys():
             self._devices[dsk].pump.lost()
-        by_contact: dict[int, list[logbook.Entry]] = {}
+        by_contact: dict[int, list[rows.Entry]] = {}
         for contact, entry in outcome.ordered:
             by_contact.setdefault(contact, []).append(entry)
         for contact, entries in by_contact.items():

@@ -7,7 +7,7 @@ import sqlite3
 from overfence_reliability import Run
 
 from ..errors import BadConfirmation, BadEvent, BadPayload, ForeignEvent, ForkedLog
-from ..history import logbook, people, postbox
+from ..history import forks, logbook, people, postbox, rows
 from ..history.event import LAMPORT_LIMIT, Addresses, Closed, Devices, Event, Profile, Topic
 from ..history.log import Verdict
 from . import listing, moving, repair
@@ -64,7 +64,7 @@ class _Scope:
         self.mine = me.authors(tx)
         theirs = people.authors(tx, contact.account)
         self.authors = theirs | self.mine if by_sibling else theirs - self.mine
-        self.logs = logbook.logs_of(tx, contact.conv)
+        self.logs = rows.logs_of(tx, contact.conv)
 
 
 def _scope(tx: sqlite3.Connection, me: Me, contact: people.ContactRow, conv: bytes) -> _Scope | None:
@@ -79,7 +79,7 @@ def _note_fork(tx: sqlite3.Connection, intake: logbook.Intake, dsk: bytes, event
     header = event.header
     key = LogKey(header.conv, header.device, header.log)
     number = header.seq
-    held = logbook.id_at(tx, *key, number)
+    held = rows.id_at(tx, *key, number)
     if held is None:
         number, held = header.seq - 1, intake.tip(*key)
     if number and held:
@@ -87,7 +87,7 @@ def _note_fork(tx: sqlite3.Connection, intake: logbook.Intake, dsk: bytes, event
         outcome.owed[dsk] = None
 
 
-def _learn(tx: sqlite3.Connection, me: Me, contact: people.ContactRow, entry: logbook.Entry, outcome: Outcome) -> None:
+def _learn(tx: sqlite3.Connection, me: Me, contact: people.ContactRow, entry: rows.Entry, outcome: Outcome) -> None:
     if entry.refused or logbook.is_outdated(tx, entry):
         return
     match entry.event.content():
@@ -103,7 +103,7 @@ def _learn(tx: sqlite3.Connection, me: Me, contact: people.ContactRow, entry: lo
         case Devices(raw):
             listing.hear(tx, me, contact, entry.event.header.device, raw, outcome)
         case Closed(logs):
-            logbook.set_closed_logs(tx, contact.conv, entry.event.header.device, dict(logs))
+            forks.set_closed_logs(tx, contact.conv, entry.event.header.device, dict(logs))
         case _:
             pass
 
@@ -130,7 +130,7 @@ def take_have(
     except BadPayload as error:
         outcome.drop(error, contact.id)
         return
-    known = {(device, log): end for device, log, end in logbook.supplied(tx, item.conv)}
+    known = {(device, log): end for device, log, end in forks.supplied(tx, item.conv)}
     for (device, log), end in known.items():
         if not by_sibling and device not in scope.mine:
             continue
@@ -159,11 +159,11 @@ def _take_run(
     *,
     by_sibling: bool,
 ) -> None:
-    closed = logbook.closed_at(tx, *key)
+    closed = forks.closed_at(tx, *key)
     if closed is not None and run.end > closed:
         return  # it has not heard yet that nothing beyond is compared
-    mine = logbook.run_of(tx, *key)
-    if run.end and (run.end > mine.end or logbook.id_at(tx, *key, run.end) != run.tip):
+    mine = rows.run_of(tx, *key)
+    if run.end and (run.end > mine.end or rows.id_at(tx, *key, run.end) != run.tip):
         if key.device != me.dsk:
             pass  # its author's to settle
         elif by_sibling and run.end > mine.end:
@@ -200,7 +200,7 @@ def take_fork(
     """A device holds another event than it was sent at a number of my log (§6.2)."""
     key = LogKey(item.conv, item.device, item.log)
     scope = _scope(tx, me, contact, item.conv)
-    if scope is None or item.device != me.dsk or logbook.id_at(tx, *key, item.number) in (item.id, None):
+    if scope is None or item.device != me.dsk or rows.id_at(tx, *key, item.number) in (item.id, None):
         outcome.drop(BadConfirmation("a fork of no log of this device's"), contact.id)
         return
     repair.heal(tx, me, scope.contact, key, item.number, outcome)

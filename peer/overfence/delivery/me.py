@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..history import logbook, people, postbox
+from ..history import logbook, people, postbox, rows
 from ..history.event import Address, Addresses, Content, Devices, Fact, Profile, Topic, kind_of
 from ..identity import KEY_BYTES, DeviceList, Identity
 from ..sealing import Random, mailbox_address
@@ -85,7 +85,7 @@ class Me:
         if renamed:
             self.write(tx, contact, "profile", Profile(self.name))
 
-    def write(self, tx: sqlite3.Connection, contact: people.ContactRow, kind: str, content: Content) -> logbook.Entry:
+    def write(self, tx: sqlite3.Connection, contact: people.ContactRow, kind: str, content: Content) -> rows.Entry:
         """Append to my log in the conversation with ``contact``; raises `TooLong`."""
         return logbook.append(
             tx,

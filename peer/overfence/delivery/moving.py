@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 
-from ..history import logbook, people, postbox
+from ..history import forks, people, postbox
 from ..history.event import Address, Addresses, Event, Topic
 from .me import FACTS_OF_A_LOG, Me
 from .outcome import Outcome
@@ -86,7 +86,7 @@ def take_addresses(tx: sqlite3.Connection, dsk: bytes, addresses: Iterable[Addre
 
 def _is_known(tx: sqlite3.Connection, me: Me, contact: int, log: bytes, seq: int) -> bool:
     row = people.contact(tx, contact)
-    closed = logbook.closed_at(tx, row.conv, me.dsk, log)
+    closed = forks.closed_at(tx, row.conv, me.dsk, log)
     if closed is not None and closed < seq:
         # The log forked below it; the one that followed begins with what holds now.
         log, seq = row.log, FACTS_OF_A_LOG

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ..history.logbook import Entry
 from ..history.people import ContactRow
+from ..history.rows import Entry
 from ..identity import Invite
 from .outcome import Refused
 

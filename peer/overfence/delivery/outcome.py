@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from overfence_reliability import Run
 
 from ..errors import OverfenceError
-from ..history.logbook import Entry
+from ..history.rows import Entry
 from ..identity import DeviceList, Invite
 from .payload import Fork, Ring, Sdp
 from .sync import LogKey

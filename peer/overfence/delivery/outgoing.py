@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from overfence_reliability import Run
 from overfence_signalling import ENVELOPE_LIMIT_BYTES
 
-from ..history import logbook, people, postbox
+from ..history import forks, logbook, people, postbox, rows
 from ..identity import KEY_BYTES, Invite
 from ..sealing import CHAIN_LIMIT, SID_BYTES, Sessions, hkdf, hmac_sha256, seal_envelope
 from . import planning, prekeys
@@ -57,12 +57,12 @@ def logs_for(tx: sqlite3.Connection, me: Me, contact: people.ContactRow) -> list
     if contact.account == me.identity.account:
         found = []
         for other in people.contacts(tx):
-            found += [(LogKey(other.conv, at, log), end) for at, log, end in logbook.supplied(tx, other.conv)]
+            found += [(LogKey(other.conv, at, log), end) for at, log, end in forks.supplied(tx, other.conv)]
         return found
     mine = me.authors(tx)
     return [
         (LogKey(contact.conv, device, log), end)
-        for device, log, end in logbook.supplied(tx, contact.conv)
+        for device, log, end in forks.supplied(tx, contact.conv)
         if device in mine
     ]
 
@@ -176,11 +176,11 @@ def haves(tx: sqlite3.Connection, me: Me, contact: people.ContactRow) -> list[Ha
 
 
 def _have(tx: sqlite3.Connection, contact: people.ContactRow, authors: set[bytes]) -> Have:
-    runs = logbook.runs_of(tx, contact.conv, authors)
-    for device, log, end in logbook.all_closed_logs(tx, contact.conv):
+    runs = rows.runs_of(tx, contact.conv, authors)
+    for device, log, end in forks.all_closed_logs(tx, contact.conv):
         # Beyond there its author compares nothing: what is told must be what it can check.
         if (device, log) in runs and runs[device, log].end >= end:
-            runs[device, log] = Run(end, logbook.id_at(tx, contact.conv, device, log, end) or b"")
+            runs[device, log] = Run(end, rows.id_at(tx, contact.conv, device, log, end) or b"")
     (lamport,) = tx.execute("SELECT lamport FROM contacts WHERE id = ?", (contact.id,)).fetchone()
     return Have(
         contact.conv,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 
 from ..errors import BadConfirmation
-from ..history import logbook, people, postbox
+from ..history import forks, people, postbox, rows
 from ..history.event import Closed
 from .me import Me
 from .outcome import Outcome
@@ -26,8 +26,8 @@ def heal(
     tx: sqlite3.Connection, me: Me, contact: people.ContactRow, key: LogKey, number: int, outcome: Outcome
 ) -> None:
     """A device holds another event than mine at ``number`` of my log, or one where I have none any more."""
-    closed = logbook.closed_at(tx, *key)
-    mine = logbook.run_of(tx, *key).end
+    closed = forks.closed_at(tx, *key)
+    mine = rows.run_of(tx, *key).end
     if (closed is not None and number > closed) or not _may_repair(tx, me, contact, outcome):
         return
     recorded = [people.told(tx, device.dsk, *key[1:]).end for device in people.devices(tx)]
@@ -40,7 +40,7 @@ def replace_log(
     tx: sqlite3.Connection, me: Me, contact: people.ContactRow, lost: LogKey, end: int, outcome: Outcome
 ) -> None:
     """A device holds a log of mine that is gone here whole: the one written now is of an older past, and is closed."""
-    if not end or lost.log in logbook.closed_logs(tx, *lost[:2]) or not _may_repair(tx, me, contact, outcome):
+    if not end or lost.log in forks.closed_logs(tx, *lost[:2]) or not _may_repair(tx, me, contact, outcome):
         return
     recorded = [people.told(tx, device.dsk, me.dsk, contact.log).end for device in people.devices(tx, contact.id)]
     _say_anew(tx, me, contact, {lost.log: 0, contact.log: max(recorded, default=0)}, outcome)
@@ -51,8 +51,8 @@ def _say_anew(
     tx: sqlite3.Connection, me: Me, contact: people.ContactRow, ends: dict[bytes, int], outcome: Outcome
 ) -> None:
     """Close these logs there, and write what stood beyond into the log that is written from now on."""
-    before = logbook.closed_logs(tx, contact.conv, me.dsk)
-    logbook.set_closed_logs(tx, contact.conv, me.dsk, before | ends)
+    before = forks.closed_logs(tx, contact.conv, me.dsk)
+    forks.set_closed_logs(tx, contact.conv, me.dsk, before | ends)
     if contact.log in ends:
         people.set_contact(tx, contact.id, log=me.random(8))
         contact = people.contact(tx, contact.id)
@@ -62,9 +62,9 @@ def _say_anew(
     for log, at in ends.items():
         key = LogKey(contact.conv, me.dsk, log)
         postbox.forget_puts_above(tx, me.dsk, log, at)
-        people.lower_told(tx, me.dsk, log, at, logbook.id_at(tx, *key, at) or b"")
-        upto = before.get(log, logbook.run_of(tx, *key).end)
-        logbook.say_anew(tx, *key, at + 1, upto, contact.log, ticked.get(key[1:], 0))
+        people.lower_told(tx, me.dsk, log, at, rows.id_at(tx, *key, at) or b"")
+        upto = before.get(log, rows.run_of(tx, *key).end)
+        forks.say_anew(tx, *key, at + 1, upto, contact.log, ticked.get(key[1:], 0))
     outcome.lowered.update(device.dsk for device in people.devices(tx))
     outcome.contacts.add(contact.id)
 
@@ -73,7 +73,7 @@ def _may_repair(tx: sqlite3.Connection, me: Me, contact: people.ContactRow, outc
     repairs, since_s = people.repairs(tx, contact.id)
     if me.now_s - since_s >= REPAIRS_S:
         repairs, since_s = 0, me.now_s
-    if repairs >= REPAIRS_LIMIT or len(logbook.closed_logs(tx, contact.conv, me.dsk)) >= CLOSED_LIMIT:
+    if repairs >= REPAIRS_LIMIT or len(forks.closed_logs(tx, contact.conv, me.dsk)) >= CLOSED_LIMIT:
         outcome.drop(BadConfirmation("one forked log too many"), contact.id)
         return False
     people.set_contact(tx, contact.id, repairs=repairs + 1, repaired_s=since_s)

@@ -23,6 +23,7 @@ LAMPORT_LIMIT = 2**48
 
 # Kinds that say something about an account; people see what comes of them, not them.
 FACTS = ("profile", "addresses", "devices", "topic", "closed")
+FACTS_SQL = f"({', '.join(repr(kind) for kind in FACTS)})"
 
 Hash = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 LogName = Annotated[bytes, msgspec.Meta(min_length=8, max_length=8)]

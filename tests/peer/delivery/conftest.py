@@ -14,7 +14,7 @@ from overfence.delivery.me import Me
 from overfence.delivery.outcome import Outcome
 from overfence.delivery.payload import AnyItem
 from overfence.delivery.sync import Supply
-from overfence.history import logbook, people, postbox
+from overfence.history import pages, people, postbox, rows
 from overfence.history.event import Event, Text
 from overfence.history.migrations import migrations
 from overfence.history.people import ContactState
@@ -339,16 +339,16 @@ class Home:
     def log(self, other: Home, author: Home) -> list[bytes]:
         """The ids of what this home holds of an author's log in the conversation with another, 1 to the run's end."""
         conv, log = self.contact(other).conv, author.contact(self if author is other else other).log
-        run = logbook.run_of(self.tx, conv, author.me.dsk, log)
-        rows = self.tx.execute(
+        run = rows.run_of(self.tx, conv, author.me.dsk, log)
+        found = self.tx.execute(
             "SELECT id FROM events WHERE conv = ? AND device = ? AND log = ? AND seq <= ? ORDER BY seq",
             (conv, author.me.dsk, log, run.end),
         )
-        return [row[0] for row in rows]
+        return [row[0] for row in found]
 
     def texts(self, other: Home) -> list[str]:
         """The timeline, as a person reads it."""
-        page = logbook.page(self.tx, self.contact(other).conv, 10_000, None)
+        page = pages.page(self.tx, self.contact(other).conv, 10_000, None)
         return [content.text for entry in page if isinstance(content := entry.event.content(), Text)]
 
     @property
@@ -359,7 +359,7 @@ class Home:
     def unticked(self, other: Home) -> int:
         """How many things said here no device of the other's has confirmed."""
         row = self.contact(other)
-        return logbook.unticked(self.tx, row.conv, {self.me.dsk}, people.ticked(self.tx, row.id))
+        return pages.unticked(self.tx, row.conv, {self.me.dsk}, people.ticked(self.tx, row.id))
 
     def fingerprint(self) -> bytes:
         """Changes when anything in the database does, but for the plan of a reset."""

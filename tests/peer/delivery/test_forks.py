@@ -9,7 +9,7 @@ import pytest
 from overfence.delivery import outgoing
 from overfence.delivery.payload import Batch, Fork, Have, HeldRun
 from overfence.delivery.repair import REPAIRS_LIMIT
-from overfence.history import logbook, people
+from overfence.history import forks, logbook, pages, people, rows
 from overfence.history.event import Text
 
 from .conftest import Home, World
@@ -190,11 +190,11 @@ def test_of_a_closed_log_no_more_is_told_than_is_compared(world: World) -> None:
     set_back(ada, copy)
     say(ada, bob, "Ada 3")
     world.settle()
-    end = logbook.closed_at(ada.tx, ada.contact(bob).conv, ada.me.dsk, log)
+    end = forks.closed_at(ada.tx, ada.contact(bob).conv, ada.me.dsk, log)
     assert end is not None
     [have] = outgoing.haves(bob.tx, bob.me, bob.contact(ada))
     [told] = [run for run in have.runs if run.log == log]
-    assert (told.end, told.tip) == (end, logbook.id_at(ada.tx, ada.contact(bob).conv, ada.me.dsk, log, end))
+    assert (told.end, told.tip) == (end, rows.id_at(ada.tx, ada.contact(bob).conv, ada.me.dsk, log, end))
 
 
 def test_who_takes_a_confirmation_back_takes_no_tick_back(world: World) -> None:
@@ -221,11 +221,11 @@ def test_pages_and_search_show_what_was_said_anew_once(world: World) -> None:
     world.settle()
     for home, other in ((ada, bob), (bob, ada)):
         conv, place, found = home.contact(other).conv, None, list[str]()
-        while page := logbook.page(home.tx, conv, 2, place):
+        while page := pages.page(home.tx, conv, 2, place):
             found = [str(entry.event.content()) for entry in page] + found
             place = page[0].place
         assert len(found) == len(set(found)) == len(home.texts(other))
-        assert len(logbook.search(home.tx, "word", 50)) == 9
+        assert len(pages.search(home.tx, "word", 50)) == 9
 
 
 def test_who_claims_forks_without_end_is_heard_a_few_times_a_day(world: World) -> None:

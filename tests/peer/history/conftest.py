@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from hashlib import blake2b
 
-from overfence.history import logbook, people
+from overfence.history import logbook, pages, people, rows
 from overfence.history.event import Event, Text
 from overfence.history.log import Verdict, extend
 from overfence.history.migrations import migrations
@@ -58,17 +58,17 @@ def writes(
     return log
 
 
-def texts(entries: list[logbook.Entry]) -> list[str]:
+def texts(entries: list[rows.Entry]) -> list[str]:
     """What these entries say."""
     return [content.text for entry in entries if isinstance(content := entry.event.content(), Text)]
 
 
-def whole_page(tx: sqlite3.Connection, page_size: int = 7) -> list[logbook.Entry]:
+def whole_page(tx: sqlite3.Connection, page_size: int = 7) -> list[rows.Entry]:
     """The timeline, read page by page from its end as a person scrolls up."""
-    found: list[logbook.Entry] = []
+    found: list[rows.Entry] = []
     while True:
         before = found[0].place if found else None
-        page = logbook.page(tx, CONV, page_size, before)
+        page = pages.page(tx, CONV, page_size, before)
         if not page:
             return found
         found = page + found
@@ -87,7 +87,7 @@ def receive_together(tx: sqlite3.Connection, events: list[Event]) -> list[Event]
     return ordered
 
 
-def receive(tx: sqlite3.Connection, event: Event) -> tuple[Verdict, list[logbook.Entry]]:
+def receive(tx: sqlite3.Connection, event: Event) -> tuple[Verdict, list[rows.Entry]]:
     """One event taken in by itself."""
     intake = logbook.Intake(tx)
     taken = intake.take(event)

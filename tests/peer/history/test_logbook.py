@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from overfence.errors import BadEvent
-from overfence.history import logbook
+from overfence.history import logbook, pages, rows
 from overfence.history.event import LAMPORT_LIMIT, Event, Text, digest
 from overfence.history.log import AHEAD_LIMIT, Verdict, judge
 from overfence_reliability import Run
@@ -34,7 +34,7 @@ def say(tx: sqlite3.Connection, text: str) -> Event:
 
 
 def runs(tx: sqlite3.Connection) -> dict[tuple[bytes, bytes], Run]:
-    return logbook.runs_of(tx, CONV, {device_of(name) for name in AUTHORS})
+    return rows.runs_of(tx, CONV, {device_of(name) for name in AUTHORS})
 
 
 @settings(max_examples=60)
@@ -67,8 +67,8 @@ def test_any_arrival_of_any_multiset_of_events_ends_the_same(data: st.DataObject
     handed_over += receive_together(tx, data.draw(st.permutations(IN_ORDER)))
     assert len(handed_over) == len({event.id for event in handed_over}) == len(IN_ORDER)
     for event in IN_ORDER:
-        [text] = texts([logbook.Entry(0, event, False)])
-        assert texts(logbook.search(tx, f'"{text}"', 50)).count(text) == 1, "found once"
+        [text] = texts([rows.Entry(0, event, False)])
+        assert texts(pages.search(tx, f'"{text}"', 50)).count(text) == 1, "found once"
     assert [entry.event for entry in whole_page(tx)] == IN_ORDER
 
 
@@ -87,7 +87,7 @@ def test_two_pasts_never_mix(data: st.DataObject) -> None:
     tx = database()
     for event in data.draw(st.lists(st.sampled_from(first + second), min_size=20, max_size=60)):
         receive(tx, event)
-        run = logbook.run_of(tx, CONV, device_of("ada"), log_of("ada"))
+        run = rows.run_of(tx, CONV, device_of("ada"), log_of("ada"))
         chain = [entry.event for entry in whole_page(tx)]
         assert [event.header.seq for event in chain] == list(range(1, run.end + 1))
         assert all(later.header.prev == earlier.id for earlier, later in pairwise(chain))
@@ -106,7 +106,7 @@ def test_what_is_searched_is_what_is_held(order: list[int]) -> None:
     for event in first:
         receive(tx, event)
     for text in [f"apple{number}" for number in range(6)] + [f"pear{number}" for number in range(5)]:
-        assert all(found == text for found in texts(logbook.search(tx, text, 20)))
+        assert all(found == text for found in texts(pages.search(tx, text, 20)))
 
 
 def test_a_dropped_events_words_are_not_found_any_more() -> None:
@@ -117,8 +117,8 @@ def test_a_dropped_events_words_are_not_found_any_more() -> None:
     receive(tx, first[0])
     assert list(stored(tx)) == [first[0].id]
     receive(tx, first[1])
-    assert texts(logbook.search(tx, "cherry", 20)) == ["cherry"]
-    assert texts(logbook.search(tx, "pear", 20)) == []
+    assert texts(pages.search(tx, "cherry", 20)) == ["cherry"]
+    assert texts(pages.search(tx, "pear", 20)) == []
 
 
 def test_an_event_beyond_the_hoarding_limit_comes_back_later() -> None:
@@ -129,7 +129,7 @@ def test_an_event_beyond_the_hoarding_limit_comes_back_later() -> None:
     assert list(stored(tx)) == [log[AHEAD_LIMIT - 1].id]
     for event in log:
         receive(tx, event)
-    assert logbook.run_of(tx, CONV, device_of("ada"), log_of("ada")) == Run(AHEAD_LIMIT + 1, log[-1].id)
+    assert rows.run_of(tx, CONV, device_of("ada"), log_of("ada")) == Run(AHEAD_LIMIT + 1, log[-1].id)
 
 
 def test_an_invalid_event_fills_its_number_and_is_never_shown() -> None:
@@ -143,7 +143,7 @@ def test_an_invalid_event_fills_its_number_and_is_never_shown() -> None:
     assert verdict is Verdict.NEXT
     assert entry.refused
     receive(tx, after)
-    assert logbook.run_of(tx, CONV, device_of("ada"), log_of("ada")).end == 2
+    assert rows.run_of(tx, CONV, device_of("ada"), log_of("ada")).end == 2
     assert texts(whole_page(tx)) == ["after"]
     with pytest.raises(BadEvent):
         bad.content()
@@ -184,7 +184,7 @@ def test_batches_for_sending_are_whole_events_in_order_and_bounded() -> None:
         sent += [seq for seq, _, _ in batch]
     assert sent == list(range(1, 21))
     assert len(logbook.events_from(tx, CONV, device, log, 3, 20, 1)) == 1, "one too large for any batch still goes"
-    assert logbook.unticked(tx, CONV, {device}, {(device, log): 15}) == 5
+    assert pages.unticked(tx, CONV, {device}, {(device, log): 15}) == 5
 
 
 @given(st.integers(0, 5), st.integers(1, 9), st.booleans(), st.booleans())
@@ -223,4 +223,4 @@ def test_what_waits_above_gaps_is_bounded_for_the_conversation_and_not_for_each_
     for log in logs:
         receive_together(tx, log)
     assert len(list(stored(tx))) == 300
-    assert all(run.end == 30 for run in logbook.runs_of(tx, CONV, {device_of(f"log {n}") for n in range(10)}).values())
+    assert all(run.end == 30 for run in rows.runs_of(tx, CONV, {device_of(f"log {n}") for n in range(10)}).values())

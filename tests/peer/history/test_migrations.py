@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from overfence.history import logbook, migrations, postbox
+from overfence.history import logbook, migrations, pages, postbox, rows
 from overfence.history.event import Text
 from overfence.history.log import extend
 from overfence_reliability import Run
@@ -56,15 +56,14 @@ def test_messages_stand_where_they_stood_and_envelopes_know_their_author() -> No
     tx.execute("INSERT INTO prekeys VALUES (x'06', x'07', 100, 200)")
     migrations.third(Database(tx, execute_plugins=False))
     assert tx.execute("PRAGMA user_version").fetchone() == (migrations.SCHEMA_VERSION,)
-    page = logbook.page(tx, CONV, 3, None)
+    page = pages.page(tx, CONV, 3, None)
     assert [entry.event.content() for entry in page] == [Text(f"text {number}") for number in (3, 4, 5)]
     assert [row for (row,) in tx.execute("SELECT origin FROM events ORDER BY seq")] == [
-        log + number.to_bytes(8, "big") + (logbook.id_at(tx, CONV, device, log, number) or b"")
-        for number in range(1, 6)
+        log + number.to_bytes(8, "big") + (rows.id_at(tx, CONV, device, log, number) or b"") for number in range(1, 6)
     ]
     assert postbox.on_the_way(tx, b"\x01") == [(device, log, 5)]
     assert tx.execute("SELECT used_s FROM prekeys").fetchone() == (200,)
     # And it goes on.
     following = logbook.append(tx, CONV, device, log, kind="text", content=Text("on"), at_ms=9, salt=bytes(16))
     assert (following.event.header.seq, following.event.header.prev) == (6, run.tip)
-    assert logbook.page(tx, CONV, 1, None) == [following]
+    assert pages.page(tx, CONV, 1, None) == [following]

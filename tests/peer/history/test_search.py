@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from overfence.history import logbook
+from overfence.history import pages
 
 from .conftest import database, receive, texts, writes
 
@@ -25,7 +25,7 @@ def hits(words: str) -> list[str]:
     tx = database()
     for event in writes("ada", SAID):
         receive(tx, event)
-    return texts(logbook.search(tx, words, 20))
+    return texts(pages.search(tx, words, 20))
 
 
 @pytest.mark.parametrize(
@@ -70,11 +70,11 @@ def test_what_was_said_is_found_by_its_words_in_any_order(words: list[str], shuf
     tx = database()
     for event in writes("ada", ["zz", said, "yy"]):
         receive(tx, event)
-    assert texts(logbook.search(tx, " ".join(sorted(words)), 5)) == [said]
+    assert texts(pages.search(tx, " ".join(sorted(words)), 5)) == [said]
 
 
 def test_the_newest_come_first_and_no_more_than_asked_for() -> None:
     tx = database()
     for event in writes("ada", [f"word {number}" for number in range(30)]):
         receive(tx, event)
-    assert texts(logbook.search(tx, "word", 3)) == ["word 29", "word 28", "word 27"]
+    assert texts(pages.search(tx, "word", 3)) == ["word 29", "word 28", "word 27"]
