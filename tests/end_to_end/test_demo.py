@@ -86,7 +86,8 @@ def test_the_homes_agree_and_a_planted_fault_in_one_is_found(shown: Shown, homes
         ),
         (
             """INSERT INTO events SELECT 1000000, conv, device, x'0102030405060708', seq, id, lamport, kind, header,
-               body, refused FROM events WHERE row = (SELECT max(row) FROM events WHERE kind = 'text')""",
+               body, refused, x'01' || origin, 0, 0 FROM events
+               WHERE row = (SELECT max(row) FROM events WHERE kind = 'text')""",
             "duplicated",
         ),
     ):

@@ -7,7 +7,7 @@ from enum import Enum
 from random import Random
 from typing import NamedTuple
 
-MOVES = (40, 90)
+MOVES = (25, 60)
 SIZE_LIMIT = 2**20
 
 

@@ -158,6 +158,7 @@ def test_a_changed_key_is_told_and_decided(start: Start, node: str, tmp_path: Pa
     ada.sees(r"Bob: it is me, Bob$")
     ada.types("so you are")
     again.sees(r"Ada: so you are$")
+    ada.sees(r"^Bob is here$", ada.said.index("so you are"))
     ada.types("/contacts")
     ada.sees(r"^  Bob  here, \w{8} ← you are writing to them$", ada.said.index("so you are"))
 

@@ -1,4 +1,4 @@
-"""What a node can still do that is not told, or not made good once it behaves again."""
+"""What a node could once do untold, or for good: each is told now, and made good once it behaves again."""
 
 from __future__ import annotations
 
