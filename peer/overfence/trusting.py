@@ -56,12 +56,13 @@ class Trusting(Inside):
         `NoKeyChange` is raised, as if none does. Raises `KeyChangeLost` if what they wrote cannot be read any more,
         and `ContactBlocked`; then nothing has changed.
         """
-        outcome = Outcome()
 
-        def write(tx: sqlite3.Connection) -> ContactRow:
-            return parting.accept_new_key(tx, self._me, people.contact(tx, contact._row.id), new_id, outcome)
+        def write(tx: sqlite3.Connection) -> tuple[ContactRow, Outcome]:
+            # Made in here: a transaction may be done twice.
+            outcome = Outcome()
+            return parting.accept_new_key(tx, self._me, people.contact(tx, contact._row.id), new_id, outcome), outcome
 
-        row = await self._write(write)
+        row, outcome = await self._write(write)
         await self._exchange.carry_out(outcome)
         return self._contacts[row.id]
 

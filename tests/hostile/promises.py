@@ -106,5 +106,5 @@ class Promises:
         if [text for text in ada if text in set(bob)] != [text for text in bob if text in set(ada)]:
             raise Broken("two timelines")
         # What only one has was said by the other, who lost it with its own disk.
-        if lost := {text for text in {*ada, *bob} - {*ada} & {*bob} if text in self.standing[text.split()[0]]}:
+        if lost := {text for text in {*ada} ^ {*bob} if text in self.standing[text.split()[0]]}:
             raise Broken(f"{len(lost)} texts stand in one timeline only")

@@ -45,6 +45,8 @@ STORAGE_RETRY_S = 1.0
 # What a mailbox took and its owner never confirmed is offered again: after a minute, doubling to a day (§6).
 OFFER_AGAIN_FIRST_S = 60.0
 OFFER_AGAIN_LAST_S = 24 * 3600.0
+# A contact that says again and again that it lost what it had, or moved, makes us seal a thousand messages so often.
+LOWERED_EVERY_S = 30.0
 # Each offer of a contact's makes us gather, bind sockets and make a certificate.
 CALL_EVERY_S = 1.0
 
@@ -60,6 +62,14 @@ class _Device:
     offers: Pace[Sdp | Ring]
     why: str = ""
     is_full: bool = False
+    lowered_at: float = float("-inf")
+
+    def lose(self) -> None:
+        """It holds less than it did, or elsewhere; all of that is sealed anew, now or some time after the last."""
+        loop = asyncio.get_running_loop()
+        wait_s = max(0.0, self.lowered_at + LOWERED_EVERY_S - loop.time())
+        self.lowered_at = loop.time() + wait_s
+        loop.call_later(wait_s, self.pump.lost)
 
 
 class Exchange:
@@ -372,14 +382,16 @@ class Exchange:
             except StorageFailed:
                 await asyncio.sleep(STORAGE_RETRY_S)
         for number in outcome.key_changes:
-            self._publish(KeyClaimed(number))
+            # Whoever holds the mailbox could make accounts without end: told once a minute.
+            if self._me.wary.is_news(number, "KeyClaimed", now_s=self._me.now_s):
+                self._publish(KeyClaimed(number))
         for dsk, key, run in outcome.told:
             if dsk not in known:
                 self._told(dsk, key, run)
         for dsk in outcome.revoked & self._devices.keys():
             self._spawn(self._devices[dsk].direct.drop())
         for dsk in outcome.lowered & self._devices.keys():
-            self._devices[dsk].pump.lost()
+            self._devices[dsk].lose()
         by_contact: dict[int, list[rows.Entry]] = {}
         for contact, entry in outcome.ordered:
             by_contact.setdefault(contact, []).append(entry)

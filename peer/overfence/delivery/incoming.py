@@ -29,7 +29,7 @@ from .handshakes import Shelf as Shelf
 from .handshakes import check_introduction as check_introduction
 from .me import Me
 from .outcome import Outcome
-from .outgoing import HAVES_LIMIT, haves, post, seal_items
+from .outgoing import haves, parts, post, seal_items
 from .payload import (
     AnyItem,
     Batch,
@@ -261,8 +261,7 @@ def answer(tx: sqlite3.Connection, me: Me, outcome: Outcome, direct: frozenset[b
         lists = [Devices(raw) for raw in (outcome.lists.get(dsk),) if raw is not None]
         items: list[AnyItem] = [*outcome.forks(dsk), *lists, *haves(tx, me, contact)]
         replaced = [] if dsk in direct else postbox.words_to(tx, dsk)
-        for at in range(0, len(items), HAVES_LIMIT):
-            part = items[at : at + HAVES_LIMIT]
+        for part in parts(items):
             _answer(tx, me, dsk, part, outcome, is_direct=dsk in direct, replaced=replaced)
             replaced = []
 

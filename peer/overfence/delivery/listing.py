@@ -14,6 +14,12 @@ from . import moving
 from .me import Me
 from .outcome import Outcome
 
+# How often a contact that revokes devices makes us draw other mailboxes.
+SHUT_OUT_EVERY_S = 3600
+TELL_EVERY_S = 60
+# Devices ever listed by one account that are remembered, revoked ones included; more are not taken.
+EVER_LIMIT = 32
+
 
 def learn(
     tx: sqlite3.Connection, me: Me, contact: people.ContactRow, listed: DeviceList, outcome: Outcome
@@ -29,19 +35,16 @@ def learn(
     if known is not None and listed.seq < known.seq:
         raise StaleDeviceList("an older device list than the one held")
     if known is not None and listed.seq == known.seq and listed.raw != known.raw:
-        outcome.notices.append(
-            f"{_name(contact)} has signed two different lists of devices with one number: ask them about it"
-        )
         raise DeviceListConflict("two device lists with one number")
     if known is not None and listed.seq == known.seq:
         return known
     people.keep_device_list(tx, listed.account, listed.seq, listed.raw)
-    for device in people.devices(tx, contact.id):
-        if not listed.holds(device.dsk, device.dik):
-            people.revoke(tx, device.dsk, me.now_s)
-            outcome.revoked.add(device.dsk)
-            outcome.notices.append(f"{_whose(me, contact)} a device: nothing goes to it any more")
-    if outcome.revoked:
+    gone = [device for device in people.devices(tx, contact.id) if not listed.holds(device.dsk, device.dik)]
+    for device in gone:
+        people.revoke(tx, device.dsk, me.now_s)
+        outcome.revoked.add(device.dsk)
+        outcome.notices.append(f"{_whose(me, contact)} a device: nothing goes to it any more")
+    if gone:
         _shut_out(tx, me, contact, outcome)
     outcome.contacts.add(contact.id)
     return listed
@@ -51,9 +54,19 @@ def _shut_out(tx: sqlite3.Connection, me: Me, contact: people.ContactRow, outcom
     """A device that was revoked knows the mailboxes and topics it had to do with: from now on there are others (§6)."""
     is_own = contact.account == me.identity.account
     for met in people.contacts(tx) if is_own else [contact]:
-        if met.state is ContactState.ACCEPTED:
+        if met.state is ContactState.ACCEPTED and (is_own or _may_renew(tx, me, met)):
             outcome.nodes |= moving.renew(tx, me, met)
             outcome.contacts.add(met.id)
+
+
+def _may_renew(tx: sqlite3.Connection, me: Me, contact: people.ContactRow) -> bool:
+    """Not more than once an hour: a contact that lists devices and takes them off again would fill our disk."""
+    key = f"shut out {contact.id}"
+    before = people.setting(tx, key)
+    if isinstance(before, str) and 0 <= me.now_s - int(before) < SHUT_OUT_EVERY_S:
+        return False
+    people.set_setting(tx, key, str(me.now_s))
+    return True
 
 
 def hear(tx: sqlite3.Connection, me: Me, contact: people.ContactRow, dsk: bytes, raw: bytes, outcome: Outcome) -> None:
@@ -65,11 +78,21 @@ def hear(tx: sqlite3.Connection, me: Me, contact: people.ContactRow, dsk: bytes,
     except StaleDeviceList as error:
         outcome.drop(error, contact.id)
         newest = people.newest_device_list(tx, contact.account)
-        if newest is not None and me.wary.is_news(contact.id, f"stale {dsk.hex()}", now_s=me.now_s):
+        if newest is not None and _may_tell(tx, me, dsk):
             outcome.lists[dsk] = newest
             outcome.owed[dsk] = None
     except (BadDeviceList, DeviceListConflict) as error:
         outcome.drop(error, contact.id)
+
+
+def _may_tell(tx: sqlite3.Connection, me: Me, dsk: bytes) -> bool:
+    """Once a minute to one device: who shows old lists without end is not answered without end."""
+    key = f"list told {dsk.hex()}"
+    before = people.setting(tx, key)
+    if isinstance(before, str) and 0 <= me.now_s - int(before) < TELL_EVERY_S:
+        return False
+    people.set_setting(tx, key, str(me.now_s))
+    return True
 
 
 def hear_of_mine(tx: sqlite3.Connection, me: Me, raw: bytes, outcome: Outcome) -> None:
@@ -111,7 +134,7 @@ def check(tx: sqlite3.Connection, device: Device, listed: DeviceList) -> None:
     """Raises `StaleDeviceList` for a device that a newer list of its account than the one it shows leaves out."""
     raw = people.newest_device_list(tx, listed.account)
     known = DeviceList.parse(raw) if raw else None
-    if known is not None and known.seq > listed.seq and not known.holds(*device):
+    if known is not None and known.seq >= listed.seq and not known.holds(*device):
         raise StaleDeviceList("an older device list, and the newer one leaves its device out")
 
 
@@ -133,7 +156,8 @@ def welcome(
     if known is not None or device.dsk == me.dsk:
         raise UnknownDevice("a device that is another's")
     newest = learn(tx, me, contact, listed, outcome)
-    if not newest.holds(*device) or len(people.devices(tx, contact.id)) >= DEVICE_LIMIT:
+    ever = len(people.authors(tx, contact.account))
+    if not newest.holds(*device) or len(people.devices(tx, contact.id)) >= DEVICE_LIMIT or ever >= EVER_LIMIT:
         raise UnknownDevice("a device that its account does not list, or one too many")
     row = people.DeviceRow(device.dsk, device.dik, contact.id, sessions.encode(), b"")
     people.put_device(tx, row, sender_hint(device.dsk))

@@ -12,8 +12,8 @@ from ..identity import KEY_BYTES, DeviceList, Identity
 from ..sealing import Random, mailbox_address
 from .wariness import Wariness
 
-# Each log begins with at least so many.
-FACTS_OF_A_LOG = 3
+# A log that follows one that forked begins with so many.
+FACTS_OF_A_LOG = 4
 
 
 @dataclass(eq=False)

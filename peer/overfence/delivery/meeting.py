@@ -37,7 +37,7 @@ from ..sealing import (
     seal_envelope,
     sender_hint,
 )
-from . import invites, listing, planning
+from . import invites, listing, planning, prekeys
 from .handshakes import Shelf, check_introduction
 from .incoming import open_sealed, take_items, take_message
 from .me import Me
@@ -145,8 +145,9 @@ def give_up(tx: sqlite3.Connection, contact: ContactRow, state: ContactState) ->
         people.set_contact(tx, contact.id, state=state)
 
 
-def knock(tx: sqlite3.Connection, me: Me, contact: ContactRow, invite: Invite, card: Card) -> bytes:
-    """Begin the session on the card's prekeys; the device whose messages may now be sealed. Raises `BadCard`."""
+def knock(tx: sqlite3.Connection, me: Me, contact: ContactRow, invite: Invite, card: Card) -> Outcome:
+    """Begin the session on the card's prekeys: what is for its device may now be sealed. Raises `BadCard`."""
+    outcome = Outcome()
     device = card.device
     if card.device_list.account != invite.account or fingerprint(*device) != invite.device_hash:
         raise BadCard("the card is not of the one who made the invite")
@@ -159,7 +160,7 @@ def knock(tx: sqlite3.Connection, me: Me, contact: ContactRow, invite: Invite, c
     row = DeviceRow(device.dsk, device.dik, contact.id, sessions.encode(), b"")
     people.put_device(tx, row, sender_hint(device.dsk))
     try:
-        listing.learn(tx, me, contact, card.device_list, Outcome())
+        listing.learn(tx, me, contact, card.device_list, outcome)
     except (StaleDeviceList, DeviceListConflict) as error:
         raise BadCard(str(error)) from None
     people.set_addresses(tx, device.dsk, [Address(invite.node, invite.mailbox, invite.key)])
@@ -168,7 +169,7 @@ def knock(tx: sqlite3.Connection, me: Me, contact: ContactRow, invite: Invite, c
         people.forget_puts(tx, contact.id)
         if message := seal_items(tx, me, row, *haves(tx, me, contact)):
             post(tx, me, device.dsk, message)
-    return device.dsk
+    return outcome
 
 
 # ── the host ──────────────────────────────────────────────────────────────────────────────────────
@@ -204,8 +205,7 @@ def take_knock(
     if isinstance(opened, SealingError):
         if isinstance(opened, UnknownPrekey):
             # Whoever comes again takes the next card.
-            postbox.set_card(tx, box.mailbox, None, at_node=False)
-            outcome.nodes.add(box.node)
+            prekeys.unknown_at_invite(tx, me, box.mailbox, outcome)
         return
     try:
         items = decode_payload(opened.payload)

@@ -65,6 +65,7 @@ def settle_topic(tx: sqlite3.Connection, contact: people.ContactRow) -> None:
     """The topic secret that is last by order comes first, on both sides; of the others the newest stays beside it."""
     row = tx.execute(
         """SELECT header, body FROM events WHERE conv = ? AND kind = 'topic' AND NOT refused
+             AND device NOT IN (SELECT dsk FROM devices WHERE revoked_s)
            ORDER BY lamport DESC, device DESC, origin DESC LIMIT 1""",
         (contact.conv,),
     ).fetchone()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from overfence_reliability import Run
@@ -13,7 +14,7 @@ from ..identity import KEY_BYTES, Invite
 from ..sealing import CHAIN_LIMIT, SID_BYTES, Sessions, hkdf, hmac_sha256, seal_envelope
 from . import planning, prekeys
 from .me import Me
-from .payload import LOGS_LIMIT, AnyItem, Batch, Have, HeldRun, Introduction, encode_payload
+from .payload import ITEMS_LIMIT, LOGS_LIMIT, AnyItem, Batch, Have, HeldRun, Introduction, encode_payload
 from .sync import LogKey, Progress, Supply
 
 # Events of one sealed message: one authentication, one fsync and one packet train for all of them.
@@ -21,8 +22,6 @@ BATCH_BYTES = 32 * 1024
 # Numbers that calls and answers to duplicates may use up unheard. A server that shows a contact coming and going, or
 # replays what it sent, makes us seal what is then lost: the rest of the chain is kept for what people say.
 SPARE_LIMIT = CHAIN_LIMIT - 500
-# Conversations told of in one message: each names some logs, and a message is to stay a message.
-HAVES_LIMIT = 24
 # How long a sibling is left to bring its own events to a mailbox (§6.4).
 SIBLING_WAITS_MS = 24 * 3600 * 1000
 _ZERO = bytes(32)
@@ -75,6 +74,8 @@ def seal_next(tx: sqlite3.Connection, me: Me, dsk: bytes, supply: Supply, *, dir
     contact = people.contact(tx, device.contact)
     if contact.state not in (people.ContactState.WAITING, people.ContactState.ACCEPTED):
         return None
+    if contact.verified_s and contact.claimed is not None:
+        return None  # whose key is in question: nothing goes until that is decided (§1)
     logs = logs_for(tx, me, contact)
     if not direct:
         logs = [(key, end) for key, end in logs if _goes_by_mail(tx, me, key, supply.held(key))]
@@ -190,6 +191,20 @@ def _have(tx: sqlite3.Connection, contact: people.ContactRow, authors: set[bytes
         ),
         lamport,
     )
+
+
+def parts(items: Sequence[AnyItem]) -> list[list[AnyItem]]:
+    """The same items as messages of `BATCH_BYTES` each, or a single item: more would fit in no envelope."""
+    found: list[list[AnyItem]] = []
+    room_bytes = 0
+    for item in items:
+        size_bytes = len(encode_payload(item))
+        if not found or size_bytes > room_bytes or len(found[-1]) == ITEMS_LIMIT // 2:
+            found.append([])
+            room_bytes = BATCH_BYTES
+        found[-1].append(item)
+        room_bytes -= size_bytes
+    return found
 
 
 def proof_of(invite_key: bytes, transcript: bytes) -> bytes:

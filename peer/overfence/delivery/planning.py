@@ -36,7 +36,8 @@ def unread(tx: sqlite3.Connection, me: Me, device: DeviceRow, sid: bytes, outcom
     state = people.rekeying(tx, device.dsk)
     if people.contact(tx, device.contact).state is not ContactState.ACCEPTED:
         return
-    people.set_rekeying(tx, device.dsk, unread=sid)
+    # What unanswered renewals used up is not a reset's to wait for.
+    people.set_rekeying(tx, device.dsk, unread=sid, resets=state.resets if state.unread else 0)
     if state.begin_s == 0 or state.unread is None:
         # The first at once, whatever renewal is planned: but a session that was only just begun gets its time.
         begun_s = min(stored(device).begun_s, me.now_s)
@@ -91,6 +92,8 @@ def tried(tx: sqlite3.Connection, me: Me, dsk: bytes) -> None:
     if people.device(tx, dsk) is None:
         return  # the contact was begun anew meanwhile
     state = people.rekeying(tx, dsk)
+    if state.begin_s == 0:
+        return  # answered meanwhile
     is_renewal = state.unread is None and state.lapses < LAPSES_LIMIT
     wait_s = RENEWAL_S if is_renewal else BACK_OFF_S[min(state.resets, len(BACK_OFF_S) - 1)]
     people.set_rekeying(tx, dsk, resets=state.resets + 1, begin_s=me.now_s + wait_s)

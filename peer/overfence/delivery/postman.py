@@ -17,7 +17,7 @@ from ..errors import OverfenceError, StorageFailed, Unreachable
 from ..history import people, postbox
 from ..history.people import ContactRow, ContactState
 from ..history.store import Store
-from ..identity import Invite
+from ..identity import DeviceList, Invite
 from ..sealing import BadCard, WeakKey, open_card
 from ..sealing import Card as OpenCard
 from . import meeting, planning, prekeys, rekeying
@@ -45,6 +45,7 @@ class _Errands:
 
     boxes: list[postbox.Mailbox]
     cards: list[tuple[postbox.Mailbox, bytes, bytes]]
+    listed: DeviceList  # in these cards
     knocks: list[tuple[ContactRow, Invite]]
     beginnings: list[Due]
     begin_s: int | None  # when the next of these is due
@@ -169,7 +170,7 @@ class Postman:
             self._listener.listening(self.node)
         for box, card, prekey in errands.cards:
             await self.node.ask(_card_set(box, card))
-            await self._store.write(_card_is_set(box, prekey, self._me.now_s))
+            await self._store.write(_card_is_set(box, prekey, errands.listed, self._me.now_s))
             self._listener.published(box.mailbox)
         for contact, invite in errands.knocks:
             await self._knock(contact, invite)
@@ -203,7 +204,7 @@ class Postman:
         url, now_s = self.node.url, self._me.now_s
         # What arrived before the end still counts, for as long as a node keeps it (§4).
         postbox.close_expired_invites(tx, now_s - TTL_LIMIT_S)
-        cards = []
+        cards, listed = [], self._me.device_list
         for box in postbox.mailboxes(tx, url):
             if not box.card_set and not box.closing and box.mailbox not in self._fenced:
                 cards.append((box, *meeting.card_for(tx, self._me, box)))
@@ -215,7 +216,7 @@ class Postman:
                 knocks.append((contact, invite))
         puts = postbox.waiting_puts(tx, url, now_s, PIPELINE) or postbox.due_puts(tx, url, now_s, PIPELINE)
         beginnings, begin_s = rekeying.due(tx, self._me, url)
-        return _Errands(postbox.mailboxes(tx, url), cards, knocks, beginnings, begin_s, puts)
+        return _Errands(postbox.mailboxes(tx, url), cards, listed, knocks, beginnings, begin_s, puts)
 
     async def _knock(self, contact: ContactRow, invite: Invite) -> None:
         if self._me.now_s >= invite.expires_s:
@@ -229,7 +230,8 @@ class Postman:
                 self._again_s = RETRY_S
                 return
             card = open_card(invite.key, invite.mailbox, answer.card)
-            await self._store.write(lambda tx: meeting.knock(tx, self._me, contact, invite, card))
+            outcome = await self._store.write(lambda tx: meeting.knock(tx, self._me, contact, invite, card))
+            await self._listener.carry_out(outcome)
         except (BadCard, WeakKey) as error:
             # The node's doing, or a fault on the way; the invite lives until it expires.
             self._listener.refused(error, contact.id)
@@ -267,13 +269,7 @@ class Postman:
         if not puts:
             return False
         answers = await asyncio.gather(*(self._put_one(put) for put in puts))
-        lapsed = await self._store.write(
-            lambda tx: {
-                (put.dsk, state != "taken")
-                for put, state in zip(puts, answers, strict=True)
-                if self._settle(tx, put, state)
-            }
-        )
+        lapsed = await self._store.write(lambda tx: self._settle_all(tx, puts, answers))
         for dsk, moved in lapsed:
             self._listener.lapsed(dsk, moved)
         for put, answer in zip(puts, answers, strict=True):
@@ -294,6 +290,17 @@ class Postman:
             return error
         return answer.state if isinstance(answer, Accepted) else Unreachable("an answer to something else")
 
+    def _settle_all(
+        self, tx: sqlite3.Connection, puts: list[postbox.Waiting], answers: list[str | Unreachable]
+    ) -> set[tuple[bytes, bool]]:
+        """The devices whose events must be sealed again, each with whether that is because it has moved."""
+        told = zip(puts, answers, strict=True)
+        lapsed = {(put.dsk, state != "taken") for put, state in told if self._settle(tx, put, state)}
+        for dsk in {dsk for dsk, moved in lapsed if not moved}:
+            # However many envelopes it was: one offer that went unconfirmed.
+            planning.lapsed(tx, self._me, dsk)
+        return lapsed
+
     def _settle(self, tx: sqlite3.Connection, put: postbox.Waiting, state: str | Unreachable) -> bool:
         """Record an answer; True where the events in it must be sealed again."""
         if isinstance(state, NodeRefused):
@@ -309,8 +316,9 @@ class Postman:
         if isinstance(state, Unreachable):
             return False
         if state == "taken" and put.log is not None:
+            if not postbox.is_waiting(tx, put.id):
+                return False  # confirmed while it was asked after, or lost with one before it
             postbox.forget_puts_from(tx, put)
-            planning.lapsed(tx, self._me, put.dsk)
             return True
         due_s = self._me.now_s + min(ASK_AFTER_S << min(put.tries, 20), ASK_AFTER_LIMIT_S)
         postbox.put_accepted(tx, put, due_s)
@@ -329,5 +337,7 @@ def _card_set(box: postbox.Mailbox, card: bytes) -> Callable[[int], CardSet]:
     return lambda ref: CardSet(ref=ref, mk=box.mk, card=card)
 
 
-def _card_is_set(box: postbox.Mailbox, prekey: bytes, now_s: int) -> Callable[[sqlite3.Connection], None]:
-    return lambda tx: prekeys.card_is_set(tx, box.mailbox, prekey, now_s)
+def _card_is_set(
+    box: postbox.Mailbox, prekey: bytes, listed: DeviceList, now_s: int
+) -> Callable[[sqlite3.Connection], None]:
+    return lambda tx: prekeys.card_is_set(tx, box.mailbox, prekey, listed, now_s)

@@ -6,7 +6,9 @@ import sqlite3
 
 from ..history import people, postbox
 from ..history.people import DeviceRow
+from ..identity import DeviceList
 from ..sealing import BadCard, BadState, Prekeys, PrekeySecret, new_prekey
+from .handshakes import Shelf
 from .me import Me
 from .outcome import Outcome
 from .payload import FreshPrekeys
@@ -33,9 +35,11 @@ def fresh(tx: sqlite3.Connection, me: Me, device: DeviceRow) -> FreshPrekeys:
     return FreshPrekeys(Prekeys.sign(me.identity, secret).raw)
 
 
-def card_is_set(tx: sqlite3.Connection, mailbox: bytes, prekey_id: bytes, now_s: int) -> None:
-    """The node shows it from now on."""
-    if postbox.prekey(tx, prekey_id) is not None:
+def card_is_set(tx: sqlite3.Connection, mailbox: bytes, prekey_id: bytes, listed: DeviceList, now_s: int) -> None:
+    """The node shows it from now on; not what another prekey or device list has come in place of meanwhile."""
+    box = postbox.mailbox(tx, mailbox)
+    is_listed = people.setting(tx, "device_list") in (None, listed.raw)
+    if box is not None and box.prekey == prekey_id and is_listed and postbox.prekey(tx, prekey_id) is not None:
         postbox.set_card(tx, mailbox, prekey_id, at_node=True)
         postbox.prekey_published(tx, prekey_id, now_s)
 
@@ -71,6 +75,16 @@ def unknown(tx: sqlite3.Connection, me: Me, contact: int | None, outcome: Outcom
     """A handshake came on a prekey that is gone: the card it was taken from is old, so a new one is shown."""
     if contact is not None:
         outcome.nodes.update(postbox.renew_cards(tx, me.now_s - CARD_EVERY_S, contact))
+
+
+def unknown_at_invite(tx: sqlite3.Connection, me: Me, mailbox: bytes, outcome: Outcome) -> None:
+    """The same at an invite's mailbox, where anybody can name any prekey: at most once an hour, unless ours is gone."""
+    box = postbox.mailbox(tx, mailbox)
+    made_s = postbox.prekey_made_s(tx, box.prekey) if box is not None and box.prekey else None
+    is_gone = box is not None and (not box.prekey or Shelf(tx).get(box.prekey) is None)
+    if box is not None and (is_gone or (made_s is not None and made_s < me.now_s - CARD_EVERY_S)):
+        postbox.set_card(tx, mailbox, None, at_node=False)
+        outcome.nodes.add(box.node)
 
 
 def _unused(tx: sqlite3.Connection, me: Me, dsk: bytes) -> PrekeySecret | None:

@@ -163,7 +163,12 @@ class Presence:
         there = self._members.get((node.url, topic), {})
         gone = [there.pop(member) for member in members if member in there]
         for who in gone:
-            self._left[topic, who.device] = max(who.counter, self._left.get((topic, who.device), -1))
+            counter = max(who.counter, self._left.pop((topic, who.device), -1))
+            self._left[topic, who.device] = counter
+        # Made-up devices could be without number; the oldest go first.
+        left = [key for key in self._left if key[0] == topic] if len(self._left) > MEMBERS_LIMIT else []
+        for key in left[:-MEMBERS_LIMIT]:
+            del self._left[key]
         self._forget(gone)
 
     def lost(self, node: NodeClient) -> None:

@@ -14,7 +14,7 @@ from ..sealing import BadCard, Card, Prekeys, SealingError
 from . import listing, planning, trust
 from .me import Me
 from .outcome import Outcome
-from .outgoing import HAVES_LIMIT, haves, introduction, post
+from .outgoing import haves, introduction, parts, post
 from .payload import Reset, encode_payload
 
 _OPEN = (ContactState.WAITING, ContactState.ACCEPTED)
@@ -60,6 +60,8 @@ def begin(tx: sqlite3.Connection, me: Me, beginning: Due, card: Card | None) -> 
     if device is None or device.revoked_s:
         return outcome
     state, contact = people.rekeying(tx, device.dsk), people.contact(tx, device.contact)
+    if contact.state not in _OPEN or not 0 < state.begin_s <= me.now_s:
+        return outcome  # shut out, or answered, while the card was awaited
     peer = Device(device.dsk, device.dik)
     planning.tried(tx, me, device.dsk)
     prekeys = beginning.prekeys
@@ -78,7 +80,7 @@ def begin(tx: sqlite3.Connection, me: Me, beginning: Due, card: Card | None) -> 
     sessions.give_up()
     sessions.initiate(me.identity, peer, contact.account, prekeys, now_s=me.now_s, random=me.random)
     reset = () if state.unread is None else (Reset(state.unread),)
-    items = (introduction(tx, me, device, sessions), *reset, *haves(tx, me, contact)[:HAVES_LIMIT])
+    items = (introduction(tx, me, device, sessions), *reset, *parts(haves(tx, me, contact))[0])
     message = sessions.seal_unanswered(encode_payload(*items), random=me.random)
     people.set_sessions(tx, device.dsk, sessions.encode(), device.introduced)
     people.set_rekeying(tx, device.dsk, prekeys=None, lapses=0)

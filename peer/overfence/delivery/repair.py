@@ -26,6 +26,7 @@ def heal(
     tx: sqlite3.Connection, me: Me, contact: people.ContactRow, key: LogKey, number: int, outcome: Outcome
 ) -> None:
     """A device holds another event than mine at ``number`` of my log, or one where I have none any more."""
+    contact = people.contact(tx, contact.id)  # its log may have been replaced since this message began
     closed = forks.closed_at(tx, *key)
     mine = rows.run_of(tx, *key).end
     if (closed is not None and number > closed) or not _may_repair(tx, me, contact, outcome):
@@ -40,6 +41,7 @@ def replace_log(
     tx: sqlite3.Connection, me: Me, contact: people.ContactRow, lost: LogKey, end: int, outcome: Outcome
 ) -> None:
     """A device holds a log of mine that is gone here whole: the one written now is of an older past, and is closed."""
+    contact = people.contact(tx, contact.id)
     if not end or lost.log in forks.closed_logs(tx, *lost[:2]) or not _may_repair(tx, me, contact, outcome):
         return
     recorded = [people.told(tx, device.dsk, me.dsk, contact.log).end for device in people.devices(tx, contact.id)]

@@ -130,14 +130,15 @@ def _is_beyond_question(tx: sqlite3.Connection, me: Me, contact: ContactRow, acc
 
 def _keep(tx: sqlite3.Connection, me: Me, contact: ContactRow, new: Claim, outcome: Outcome) -> None:
     before = claim(tx, contact.id)
+    if before is not None and before.account == new.account and not new.message:
+        return  # a card says less than the message that is kept
     tx.execute(
         "INSERT OR REPLACE INTO key_changes (contact, account, message, at_s) VALUES (?, ?, ?, ?)",
         (contact.id, new.account, new.message, new.at_s),
     )
     outcome.contacts.add(contact.id)
     # Whoever holds the mailbox could make accounts without end: told once a minute, the newest is what one decides on.
-    is_new = before is None or before.account != new.account
-    if is_new and me.wary.is_news(contact.id, "KeyClaimed", now_s=me.now_s):
+    if before is None or before.account != new.account:
         outcome.key_changes.add(contact.id)
 
 

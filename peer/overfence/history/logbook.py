@@ -62,7 +62,7 @@ class Intake:
         self._above: dict[bytes, int] = {}
         # conversations in which something was said anew after a fork, and what came into order just now
         self._has_copies: dict[bytes, bool] = {}
-        self._settled: set[tuple[bytes, bytes, bytes]] = set()
+        self._settled: set[tuple[bytes, int, bytes, bytes]] = set()
 
     def take(self, event: Event) -> tuple[Verdict, list[rows.Entry]]:
         """What an event is, and the entries that its arrival put in order, first to last."""
@@ -112,7 +112,7 @@ class Intake:
         elif header.conv not in self._has_copies:
             found = self._tx.execute("SELECT 1 FROM events WHERE conv = ? AND is_copy LIMIT 1", (header.conv,))
             self._has_copies[header.conv] = found.fetchone() is not None
-        what = (header.conv, header.device, entry.event.origin)
+        what = (header.conv, *entry.place)
         if self._has_copies[header.conv] and (what in self._settled or forks.is_shown(self._tx, entry)):
             rows.hide(self._tx, entry.row)
             return replace(entry, hidden=True)

@@ -179,6 +179,12 @@ def prekey(tx: sqlite3.Connection, prekey_id: bytes) -> bytes | None:
     return row[0] if row else None
 
 
+def prekey_made_s(tx: sqlite3.Connection, prekey_id: bytes) -> int | None:
+    """When a prekey was made, in unix seconds."""
+    row = tx.execute("SELECT made_s FROM prekeys WHERE prekey_id = ?", (prekey_id,)).fetchone()
+    return row[0] if row else None
+
+
 def prekey_used(tx: sqlite3.Connection, prekey_id: bytes, now_s: int) -> None:
     """A handshake came on it: whichever card shows it gets another."""
     tx.execute("UPDATE prekeys SET used_s = ? WHERE prekey_id = ? AND used_s IS NULL", (now_s, prekey_id))
@@ -296,6 +302,11 @@ def due_puts(tx: sqlite3.Connection, node: str, now_s: int, limit: int) -> list[
 def nodes_to_tell(tx: sqlite3.Connection, dsk: bytes) -> list[str]:
     """The nodes at which something waits to be left for a device."""
     return [node for (node,) in tx.execute("SELECT DISTINCT node FROM puts WHERE dsk = ? ORDER BY node", (dsk,))]
+
+
+def is_waiting(tx: sqlite3.Connection, put_id: bytes) -> bool:
+    """Whether that envelope is still on its way."""
+    return tx.execute("SELECT 1 FROM puts WHERE id = ?", (put_id,)).fetchone() is not None
 
 
 def put_accepted(tx: sqlite3.Connection, put: Waiting, due_s: int) -> None:

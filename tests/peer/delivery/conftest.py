@@ -144,8 +144,7 @@ class Home:
                 continue
             kept = self.node.boxes.setdefault(box.mailbox, Box())
             if not box.card_set:
-                kept.card, prekey = self.do(lambda tx, box=box: meeting.card_for(tx, self.me, box))  # type: ignore[misc] # as above
-                self.do(lambda tx, at=box.mailbox, p=prekey: prekeys.card_is_set(tx, at, p, self.me.now_s))  # type: ignore[misc] # as above
+                self.furnish(box, kept)
         for contact, invite, made in meeting.knocks(self.tx):
             if not made:
                 self.knock(contact, invite)
@@ -153,6 +152,12 @@ class Home:
             self.begin(beginning)
         self.seal_all()
         self.post_all()
+
+    def furnish(self, box: postbox.Mailbox, kept: Box) -> None:
+        """The mailbox's card, at the node and noted as being there."""
+        listed = self.me.device_list
+        kept.card, prekey = self.do(lambda tx: meeting.card_for(tx, self.me, box))
+        self.do(lambda tx: prekeys.card_is_set(tx, box.mailbox, prekey, listed, self.me.now_s))
 
     def begin(self, beginning: rekeying.Due) -> None:
         """Begin a session anew: on the prekeys the device sent, or on those of its card."""
@@ -174,8 +179,8 @@ class Home:
             self.do(lambda tx: meeting.give_up(tx, contact, ContactState.REFUSED))
         elif box.card is not None:
             card = open_card(invite.key, invite.mailbox, box.card)
-            dsk = self.do(lambda tx: meeting.knock(tx, self.me, contact, invite, card))
-            self.progress.pop(dsk, None)
+            self._act(self.do(lambda tx: meeting.knock(tx, self.me, contact, invite, card)))
+            self.progress.pop(card.device.dsk, None)
 
     def seal_all(self) -> None:
         """As each device's pump does it."""
@@ -209,15 +214,15 @@ class Home:
 
     def ask_after(self) -> None:
         """A minute later: what was taken and never confirmed is sealed again."""
+        lapsed = set()
         for put in postbox.due_puts(self.tx, NODE, 2**50, 1000):
             box = self.node.boxes.get(put.mailbox)
             if box is None or all(put.id != held for _, held, _, _ in box.items):
-                self.do(lambda tx, at=put: self._lapse(tx, at))  # type: ignore[misc] # mypy: no default in lambdas
+                self.do(lambda tx, at=put: postbox.forget_puts_from(tx, at))  # type: ignore[misc] # mypy: no default in lambdas
                 self.progress.pop(put.dsk, None)
-
-    def _lapse(self, tx: sqlite3.Connection, put: postbox.Waiting) -> None:
-        postbox.forget_puts_from(tx, put)
-        planning.lapsed(tx, self.me, put.dsk)
+                lapsed.add(put.dsk)
+        for dsk in lapsed:
+            self.do(lambda tx, dsk=dsk: planning.lapsed(tx, self.me, dsk))  # type: ignore[misc] # as above
 
     # ── as the one way in does it ─────────────────────────────────────────────────────────────────
 

@@ -176,7 +176,6 @@ def test_two_lists_with_one_number_raise_an_alarm_and_the_first_stays(household:
     household.settle(rounds=2)
     assert any(why.startswith("DeviceListConflict") for why in bob.dropped)
     assert {row.dsk for row in people.devices(bob.tx)} == {phone.me.dsk, household.laptop.me.dsk}
-    assert any("two different lists" in words for words in bob.notices)
 
 
 def test_who_shows_an_older_list_is_told_the_newer(household: Household) -> None:
