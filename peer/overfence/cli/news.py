@@ -17,7 +17,7 @@ DETAIL_LIMIT = 80
 STATES = {
     "waiting": "hasn't answered yet; you can write already, it will be there when they come",
     "accepted": "is now your contact",
-    "refused": "can't be reached by this invite: someone else used it first. Ask for a new one",
+    "refused": "can't be reached by this invite: someone else used it first, or it was withdrawn. Ask for a new one",
     "expired": "never answered, and the invite has expired. What you wrote is kept; ask for a new one",
     "removed": "is no longer your contact; the history is kept",
     "blocked": "is blocked: nothing goes or comes until /unblock",
@@ -28,7 +28,7 @@ VERIFIED = "✔ verified"
 # A contact without a name is called by so much of their id.
 UNNAMED_ID = 8
 STUCK = {
-    "refused": "someone else used the invite first; ask for a new one",
+    "refused": "someone else used the invite first, or it was withdrawn; ask for a new one",
     "expired": "the invite has expired; ask for a new one",
 }
 # A message holds 16,384 bytes, and some of them say whose it is and when it was said.

@@ -87,11 +87,10 @@ class Sitting:
         return [contact for contact in self.me.contacts() if contact.state == "blocked"]
 
     def leave(self, contact: Contact) -> None:
-        """No more lines go to ``contact``: to whom they go then is clear only where one is left."""
+        """No more lines go to ``contact``, nor to anybody until one is chosen: the next may still be meant for it."""
         self.know(contact)
         if self.current is contact:
-            people = self.people()
-            self.turn_to(people[0] if len(people) == 1 else None)
+            self.turn_to(None)
 
     def know(self, contact: Contact) -> None:
         """The contact is on screen as it is now."""

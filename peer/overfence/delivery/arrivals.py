@@ -251,6 +251,10 @@ def _apart(tx: sqlite3.Connection, outcome: Outcome, take: _Taking) -> None:
     tx.execute("SAVEPOINT arrival")
     try:
         take(tried)
+    except sqlite3.IntegrityError:
+        # No fault of the disk's: what contradicts the tables is a mistake of ours, and tried again it would be again.
+        logger.exception("a message could not be taken in; it is left")
+        tx.execute("ROLLBACK TO arrival")
     except sqlite3.Error:
         raise
     except Exception:

@@ -128,6 +128,9 @@ def take_newcomer(tx: sqlite3.Connection, me: Me, contact: people.ContactRow, me
     if pre is None or contact.state is not ContactState.ACCEPTED:
         outcome.drop(UnknownDevice("a message from a device that is none of the contact's"), contact.id)
         return
+    if people.device(tx, pre.dsk) is not None:
+        outcome.drop(UnknownDevice("a device known here, under another's name"), contact.id)
+        return
     device, sessions = Device(pre.dsk, pre.dik), Sessions()
     opened = open_sealed(
         tx, me, sessions, contact.account, device, message, outcome, source=contact.account, contact=contact.id

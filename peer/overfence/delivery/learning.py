@@ -50,7 +50,8 @@ def take_batch(
         for entry in ordered:
             if not entry.hidden:
                 outcome.ordered.append((scope.contact.id, entry))
-            if entry.event.header.device not in scope.mine or scope.is_own:
+            is_mine = entry.event.header.device in scope.mine
+            if not is_mine or scope.is_own or entry.event.header.kind == "closed":
                 _learn(tx, me, scope.contact, entry, outcome)
     intake.close()
 
@@ -64,7 +65,9 @@ class _Scope:
         self.mine = me.authors(tx)
         theirs = people.authors(tx, contact.account)
         self.authors = theirs | self.mine if by_sibling else theirs - self.mine
-        self.logs = rows.logs_of(tx, contact.conv)
+        # A device that is gone may not have used up the room of those that are there.
+        gone = people.revoked(tx)
+        self.logs = {(device, log) for device, log in rows.logs_of(tx, contact.conv) if device not in self.mine | gone}
 
 
 def _scope(tx: sqlite3.Connection, me: Me, contact: people.ContactRow, conv: bytes) -> _Scope | None:
@@ -123,7 +126,7 @@ def take_have(
         outcome.drop(BadConfirmation("a confirmation of another conversation"), contact.id)
         return
     if item.lamport <= LAMPORT_LIMIT:
-        tx.execute("UPDATE contacts SET lamport = max(lamport, ?) WHERE id = ?", (item.lamport, scope.contact.id))
+        rows.raise_lamport(tx, scope.contact.conv, item.lamport)
     by_sibling = contact.account == me.identity.account
     try:
         held = {(run.device, run.log): run.run() for run in item.runs}

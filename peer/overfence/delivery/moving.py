@@ -8,10 +8,17 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 
+import msgspec
+
 from ..history import forks, people, postbox
 from ..history.event import Address, Addresses, Event, Topic
+from ..sealing import mailbox_address
 from .me import FACTS_OF_A_LOG, Me
 from .outcome import Outcome
+
+# Mailboxes kept over a block: one for each node there is.
+KEPT_LIMIT = 8
+_Kept = list[tuple[bytes, bytes, str]]
 
 
 def renew(tx: sqlite3.Connection, me: Me, contact: people.ContactRow) -> set[str]:
@@ -34,6 +41,23 @@ def renew(tx: sqlite3.Connection, me: Me, contact: people.ContactRow) -> set[str
         postbox.replace_mailbox(tx, box.mailbox, contact.log, seq)
     people.set_setting(tx, _replaced_key(contact.id), contact.log + seq.to_bytes(8, "big") + topics)
     return nodes
+
+
+def keep_for_return(tx: sqlite3.Connection, contact: int) -> None:
+    """Remember the mailboxes that are about to close: if both block each other, neither knows another way back."""
+    kept = [(box.mk, box.key, box.node) for box in postbox.mailbox_for(tx, contact)][:KEPT_LIMIT]
+    people.set_setting(tx, _kept_key(contact), msgspec.msgpack.encode(kept))
+
+
+def follow_again(tx: sqlite3.Connection, contact: int) -> None:
+    """Open these again, to be replaced: what the contact says of its new addresses may come there, and nowhere else."""
+    raw = people.setting(tx, _kept_key(contact))
+    people.forget_setting(tx, _kept_key(contact))
+    for mk, key, node in msgspec.msgpack.decode(raw, type=_Kept) if isinstance(raw, bytes) else ():
+        if postbox.mailbox(tx, mailbox_address(mk)) is None:
+            postbox.add_mailbox(tx, mailbox_address(mk), mk, key, node, contact)
+        else:
+            postbox.keep_open(tx, mailbox_address(mk))
 
 
 def close_replaced(tx: sqlite3.Connection, me: Me, contacts: Iterable[int], outcome: Outcome) -> None:
@@ -97,6 +121,11 @@ def _is_known(tx: sqlite3.Connection, me: Me, contact: int, log: bytes, seq: int
 
 def _secrets(topics: bytes) -> list[bytes]:
     return [topics[at : at + 32] for at in range(0, len(topics), 32)]
+
+
+def _kept_key(contact: int) -> str:
+    """The setting that keeps the mailboxes of a blocked contact."""
+    return f"kept mailboxes {contact}"
 
 
 def _replaced_key(contact: int) -> str:

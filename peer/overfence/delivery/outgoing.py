@@ -182,12 +182,14 @@ def _have(tx: sqlite3.Connection, contact: people.ContactRow, authors: set[bytes
         # Beyond there its author compares nothing: what is told must be what it can check.
         if (device, log) in runs and runs[device, log].end >= end:
             runs[device, log] = Run(end, rows.id_at(tx, contact.conv, device, log, end) or b"")
+    gone = people.revoked(tx)
     (lamport,) = tx.execute("SELECT lamport FROM contacts WHERE id = ?", (contact.id,)).fetchone()
     return Have(
         contact.conv,
         tuple(
             HeldRun(device, log, run.end, run.tip, run.above)
-            for (device, log), run in sorted(runs.items())[:LOGS_LIMIT]
+            # Those of revoked devices last: they may be many, and grow no more.
+            for (device, log), run in sorted(runs.items(), key=lambda held: (held[0][0] in gone, held[0]))[:LOGS_LIMIT]
         ),
         lamport,
     )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 
-from ..errors import BadPayload, ContactBlocked, KeyChangeLost
+from ..errors import BadPayload, ContactBlocked, KeyChangeLost, StaleDeviceList
 from ..history import people, postbox
 from ..history.people import ContactRow, ContactState
-from ..identity import DEVICE_LIMIT, BadDeviceList
+from ..identity import DEVICE_LIMIT, BadDeviceList, Device
 from ..sealing import SealingError
-from . import incoming, meeting, moving, trust
+from . import incoming, listing, meeting, moving, trust
 from .me import Me
 from .outcome import Outcome
 
@@ -24,6 +24,7 @@ def block(tx: sqlite3.Connection, contact: ContactRow) -> set[str]:
     if contact.state.is_shut:
         raise ContactBlocked("there is nothing more to block: nothing goes or comes")
     people.set_setting(tx, _before_key(contact.id), contact.state.value)
+    moving.keep_for_return(tx, contact.id)
     return _shut(tx, contact, ContactState.BLOCKED)
 
 
@@ -35,6 +36,7 @@ def unblock(tx: sqlite3.Connection, me: Me, contact: ContactRow) -> set[str]:
     people.forget_setting(tx, _before_key(contact.id))
     state = ContactState(str(before)) if before else ContactState.ACCEPTED
     people.set_contact(tx, contact.id, state=state)
+    moving.follow_again(tx, contact.id)
     return moving.renew(tx, me, contact)
 
 
@@ -51,7 +53,8 @@ def accept_new_key(
         raise ContactBlocked("the new key is that of a contact you blocked: unblock them first")
     try:
         proved = trust.prove(tx, me, claim.message, source=contact.account)
-    except (SealingError, BadPayload, BadDeviceList) as error:
+        listing.check(tx, Device(proved.pre.dsk, proved.pre.dik), proved.listed)
+    except (SealingError, BadPayload, BadDeviceList, StaleDeviceList) as error:
         raise KeyChangeLost(
             "the message that named the new key cannot be read any more; ask them to write again, or for an invite"
         ) from error
@@ -76,7 +79,12 @@ def _shut(tx: sqlite3.Connection, contact: ContactRow, state: ContactState) -> s
     people.forget_puts(tx, contact.id)
     trust.forget_claim(tx, contact.id)
     people.set_contact(tx, contact.id, state=state)
-    return postbox.close_all_for(tx, contact.id)
+    nodes = postbox.close_all_for(tx, contact.id)
+    # The invite they came by too: whoever holds the link could come in by it again.
+    for box in postbox.used_invites(tx, contact.account):
+        postbox.close_mailbox(tx, box.mailbox)
+        nodes.add(box.node)
+    return nodes
 
 
 def _before_key(contact: int) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..errors import BadPayload, NoKeyChange, UnknownDevice
 from ..history import people
 from ..history.people import ContactRow, ContactState
-from ..identity import BadDeviceList, Device, user_id
+from ..identity import BadDeviceList, Device, DeviceList, user_id
 from ..sealing import Card, Forged, Opened, Pre, SealingError, Sessions
 from .handshakes import Shelf, check_introduction
 from .me import Me
@@ -37,6 +37,7 @@ class Proved:
     sessions: Sessions
     opened: Opened
     items: list[AnyItem]
+    listed: DeviceList
 
 
 def set_verified(tx: sqlite3.Connection, contact: int, at_s: int) -> None:
@@ -90,8 +91,8 @@ def prove(tx: sqlite3.Connection, me: Me, message: bytes, *, source: bytes) -> P
         jump_limit=me.wary.jump_limit(source, now_s=me.now_s),
     )
     items = decode_payload(opened.payload)
-    check_introduction(pre.account, peer, items)
-    return Proved(pre, sessions, opened, items)
+    introduction = check_introduction(pre.account, peer, items)
+    return Proved(pre, sessions, opened, items, DeviceList.parse(introduction.device_list))
 
 
 def claim(tx: sqlite3.Connection, contact: int) -> Claim | None:
@@ -124,7 +125,9 @@ def keep_old_key(tx: sqlite3.Connection, contact: int, new_id: str | None = None
 
 def _is_beyond_question(tx: sqlite3.Connection, me: Me, contact: ContactRow, account: bytes) -> bool:
     """Whether that account need not be asked about: known already, rejected, or nobody is to be asked."""
-    known = account in (me.identity.account, contact.account) or account in _rejected(tx, contact.id)
+    # Somebody one is in contact with already writes in their own name: that is no changed key.
+    is_met = account in (me.identity.account, contact.account) or people.contact_of(tx, account) is not None
+    known = is_met or account in _rejected(tx, contact.id)
     return known or contact.state not in (ContactState.WAITING, ContactState.ACCEPTED)
 
 

@@ -42,6 +42,8 @@ def append(
         content=content,
         salt=salt,
     )
+    # What a sibling brought of a past that this disk has lost gives way: it is of another.
+    tx.execute("DELETE FROM events WHERE conv = ? AND device = ? AND log = ? AND seq = ?", (conv, device, log, end + 1))
     entry = rows.insert(tx, event, refused=False)
     rows.index(tx, entry, content)
     rows.set_run(tx, event)

@@ -251,6 +251,11 @@ def contact_by_conv(tx: sqlite3.Connection, conv: bytes) -> ContactRow | None:
     return _contact(row) if row else None
 
 
+def revoked(tx: sqlite3.Connection) -> set[bytes]:
+    """Every device that its account took off its list."""
+    return {dsk for (dsk,) in tx.execute("SELECT dsk FROM devices WHERE revoked_s")}
+
+
 def authors(tx: sqlite3.Connection, account: bytes) -> set[bytes]:
     """Every device known of an account, those revoked included: what they said stays said."""
     rows = tx.execute("SELECT dsk FROM devices d JOIN contacts c ON c.id = d.contact WHERE c.account = ?", (account,))

@@ -117,6 +117,11 @@ def close_mailbox(tx: sqlite3.Connection, address: bytes) -> None:
     tx.execute("UPDATE mailboxes SET closing = 1 WHERE mailbox = ?", (address,))
 
 
+def keep_open(tx: sqlite3.Connection, address: bytes) -> None:
+    """It is not to be closed after all."""
+    tx.execute("UPDATE mailboxes SET closing = 0 WHERE mailbox = ?", (address,))
+
+
 def forget_mailbox(tx: sqlite3.Connection, address: bytes) -> None:
     """The node has closed it."""
     tx.execute("DELETE FROM invites WHERE mailbox = ?", (address,))

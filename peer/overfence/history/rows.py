@@ -12,6 +12,8 @@ from .event import Content, Event, Text
 # Events of one conversation kept above gaps, in all its logs. They fill the disk before anything confirms them, and
 # each have lists them; what is beyond this is dropped, and comes again once the gaps are filled.
 ABOVE_LIMIT = 2_000
+# A clock that is told to be at its end would order nothing any more: all that follows would stand by device.
+STEP_LIMIT = 2**20
 # lamport, device, origin
 Place = tuple[int, bytes, bytes]
 
@@ -111,4 +113,7 @@ def set_run(tx: sqlite3.Connection, event: Event) -> None:
 
 
 def raise_lamport(tx: sqlite3.Connection, conv: bytes, lamport: int) -> None:
-    tx.execute("UPDATE contacts SET lamport = max(lamport, ?) WHERE conv = ?", (lamport, conv))
+    """The conversation's clock rises to what was told; in one step no further than a busy year of it would."""
+    tx.execute(
+        "UPDATE contacts SET lamport = max(lamport, min(?, lamport + ?)) WHERE conv = ?", (lamport, STEP_LIMIT, conv)
+    )

@@ -13,6 +13,7 @@ from overfence.errors import BadEvent
 from overfence.history import logbook, pages, rows
 from overfence.history.event import LAMPORT_LIMIT, Event, Text, digest
 from overfence.history.log import AHEAD_LIMIT, Verdict, judge
+from overfence.history.rows import STEP_LIMIT
 from overfence_reliability import Run
 
 from .conftest import CONV, database, device_of, log_of, receive, receive_together, stored, texts, whole_page, writes
@@ -150,14 +151,14 @@ def test_an_invalid_event_fills_its_number_and_is_never_shown() -> None:
 
 
 def test_one_event_with_the_highest_clock_leaves_the_conversation_writable() -> None:
-    """An own lamport is at most 2⁴⁸ (§6): what is written past it must still be an event to everybody."""
+    """The clock rises by a step at most, so that its end is never reached by one word of anybody's (§6)."""
     [last] = writes("ada", ["the end of time"])
     header = msgspec.structs.replace(last.header, lamport=LAMPORT_LIMIT)
     tx = database()
     receive(tx, Event.parse(msgspec.msgpack.encode(header), last.body))
-    for text in ("and yet", "it goes on"):
+    for number, text in enumerate(("and yet", "it goes on"), start=1):
         event = say(tx, text)
-        assert event.header.lamport == LAMPORT_LIMIT
+        assert event.header.lamport == STEP_LIMIT + number
         assert Event.parse(event.header_bytes, event.body) == event
     assert texts(whole_page(tx)) != []
     assert len(logbook.events_from(tx, CONV, device_of("me"), log_of("me"), 1, 2, 10_000)) == 2
