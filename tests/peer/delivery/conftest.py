@@ -27,7 +27,7 @@ T = TypeVar("T")
 NODE = "ws://127.0.0.1:1"
 START_S = 1_800_000_000
 # What a message that cannot be read may change: another session is to be begun, another card to be shown (§3).
-PLAN_OF_A_RESET = {"devices": {"unread", "begin_s"}, "mailboxes": {"prekey", "card_set"}}
+PLAN_OF_A_RESET = {"devices": {"unread", "begin_s", "resets"}, "mailboxes": {"prekey", "card_set"}}
 
 
 class Crash(Exception):
