@@ -16,6 +16,7 @@ FILES: dict[str, tuple[str, Callable[[], list[identities.Case]]]] = {
     "signatures": ("§0: Sig, which signatures hold and which must not", identities.signatures),
     "device_list": ("§1: device lists", identities.device_lists),
     "invite": ("§4.5: invites, and what is read from around them", identities.invites),
+    "decline": ("§4.5: declining an invite", wires.declines),
     "safety": ("§1: safety numbers and the code that compares them", identities.safety_numbers),
     "primitives": ("§0: H, L, HMAC, HKDF, AEAD, DH", sealing.primitives),
     "padding": ("§3: padding", sealing.padding),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .identities import Case, Fields
-from .spec import ADA, BOB, EVE, HMAC, ZERO, H, L, hkdf, pack, seeded
+from .sealing import PREKEY
+from .spec import ADA, BOB, EVE, HMAC, ZERO, H, L, hkdf, pack, seeded, u64
 
 CONV = H(L("direct") + min(ADA.AK, BOB.AK) + max(ADA.AK, BOB.AK))
 LOG, SALT = seeded("log", 8), seeded("salt", 16)
@@ -43,6 +44,8 @@ def log() -> list[Case]:
         ("text", {"text": "Over the fence: grüße, 你好 👋"}),
         ("app/chess", b"e2e4"),
         ("poll", b"\x81\xa1q\xa4Tea?"),
+        ("topic", {"secret": seeded("topic secret", 32)}),
+        ("closed", {"logs": [[seeded("forked log", 8), 3], [seeded("lost log", 8), 0]]}),
     ]
     cases: list[Case] = []
     prev = ZERO
@@ -53,9 +56,23 @@ def log() -> list[Case]:
         prev = H(header)
         cases.append(
             {"name": f"{kind}, number {seq} of a log", **told, "salt": SALT, "content": content}
-            | {"header": header, "body": body, "id": prev}
+            | {"header": header, "body": body, "id": prev, "origin": LOG + u64(seq) + prev}
         )
     return cases
+
+
+def said_anew() -> Case:
+    """§6.2: a copy in another log of what stood at number 4, where it is shown and known by its first self."""
+    first = next(case for case in log() if case["kind"] == "text")
+    told = fields("text", bytes(0), log=seeded("new log", 8), seq=6, prev=H(b"before it"), lamport=first["lamport"])
+    told |= {"was": first["origin"], "body_hash": first["body_hash"]}
+    header = pack([told[name] for name in HEADER])
+    return {"name": "the text said anew after a fork", **told, "salt": SALT, "content": first["content"]} | {
+        "header": header,
+        "body": first["body"],
+        "id": H(header),
+        "origin": first["origin"],
+    }
 
 
 def events() -> list[Case]:
@@ -65,7 +82,7 @@ def events() -> list[Case]:
         told = fields("text", body, **changed)
         return pack([told[name] for name in HEADER])
 
-    cases = log()
+    cases = [*log(), said_anew()]
     for name, changed in (
         ("the highest lamport", {"lamport": 2**48}),
         ("the highest number", {"seq": 2**53 - 1}),
@@ -90,6 +107,8 @@ def events() -> list[Case]:
         "a prev of 31 bytes": (header(prev=bytes(31)), body),
         "a kind that is no UTF-8": (header(kind="abcd").replace(b"abcd", b"ab\xff\xfe"), body),
         "ten elements": (b"\x9a" + header()[1:-34], body),
+        "an origin of 47 bytes": (header(was=bytes(47)), body),
+        "an origin that is an id alone": (header(was=bytes(32)), body),
         "a map": (pack(fields("text", body)), body),
         "a byte behind it": (header() + b"\0", body),
         "cut by a byte": (header()[:-1], body),
@@ -118,6 +137,9 @@ def contents_refused() -> list[Case]:
             "addresses",
             pack({"addresses": [[ADDRESS[0], bytes(15), ADDRESS[2]]]}),
         ),
+        ("a topic secret of 31 bytes", "topic", pack({"secret": bytes(31)})),
+        ("65 closed logs", "closed", pack({"logs": [[bytes(8), 1]] * 65})),
+        ("a closed log of 7 bytes", "closed", pack({"logs": [[bytes(7), 1]]})),
         ("nothing", "text", b""),
     ]
     cases: list[Case] = []
@@ -145,6 +167,13 @@ def payloads() -> list[Case]:
         ("a ring", [["ring"]]),
         ("refusals", [["refusal", "used"], ["refusal", "expired"]]),
         ("a reset", [["reset", seeded("sid", 8)]]),
+        (
+            "an introduction with a topic secret",
+            [["intro", ADA.device_list(), [ADDRESS], ADA.consent(), b"", seeded("topic secret", 32)]],
+        ),
+        ("prekeys inside a session", [["prekeys", PREKEY.signed(ADA)]]),
+        ("a newer device list", [["devices", ADA.device_list()]]),
+        ("a fork", [["fork", CONV, ADA.DSK, LOG, 7, H(b"held")]]),
         ("several", [["ring"], ["have", CONV, [run], 3], ["events", []]]),
         ("nothing", []),
         ("64 items", [["ring"]] * 64),
@@ -167,6 +196,11 @@ def payloads() -> list[Case]:
         "an item without a kind": [[]],
         "a kind that is no text": [[1, 2]],
         "a reset of 7 bytes": [["reset", bytes(7)]],
+        "an introduction with a topic secret of 33 bytes": [["intro", b"", [], b"", b"", bytes(33)]],
+        "prekeys of 2,049 bytes": [["prekeys", bytes(2049)]],
+        "a device list of 1,025 bytes": [["devices", bytes(1025)]],
+        "a fork at number 0": [["fork", CONV, ADA.DSK, LOG, 0, H(b"held")]],
+        "a fork with an id of 31 bytes": [["fork", CONV, ADA.DSK, LOG, 7, bytes(31)]],
         "a refusal in other words": [["refusal", "no"]],
         "a call of another kind": [["sdp", bytes(8), "pranswer", ""]],
         "an introduction with nine addresses": [["intro", b"", [ADDRESS] * 9]],

@@ -8,13 +8,33 @@ import msgspec
 import pytest
 from overfence.delivery.payload import Have, decode_payload, encode_payload
 from overfence.errors import BadEvent, BadPayload
-from overfence.history.event import Addresses, App, Content, Devices, Event, Profile, Text, Unknown, body_of, make
+from overfence.history.event import (
+    Addresses,
+    App,
+    Closed,
+    Content,
+    Devices,
+    Event,
+    Profile,
+    Text,
+    Topic,
+    Unknown,
+    body_of,
+    make,
+)
 from overfence.identity import H, L
 from overfence.sealing import direct_conversation, hkdf, hmac_sha256
 
 from .replay import Case, each
 
-SHAPES = {"text": Text, "profile": Profile, "addresses": Addresses, "devices": Devices}
+SHAPES = {
+    "text": Text,
+    "profile": Profile,
+    "addresses": Addresses,
+    "devices": Devices,
+    "topic": Topic,
+    "closed": Closed,
+}
 
 
 def plain(value: object) -> object:
@@ -60,6 +80,8 @@ def test_events(case: Case) -> None:
         return
     found = Event.parse(header_bytes, body)
     assert found.id == case.raw("id")
+    if "origin" in case:
+        assert found.origin == case.raw("origin")
     if "content_error" in case:
         assert case["content_error"] == BadEvent.__name__
         with pytest.raises(BadEvent):

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from overfence.delivery.presence import Entry
 from overfence.identity import L
-from overfence.sealing import BadEntry, hkdf, mailbox_address, seal_entry, topic_id
+from overfence.sealing import BadEntry, decline_message, declines, hkdf, mailbox_address, seal_entry, topic_id
 from overfence_reliability import Lane, Violation
 from overfence_reliability.frame import (
     DELAY_UNIT_S,
@@ -36,6 +36,15 @@ from .replay import Case, each, fed
 @each("mailbox")
 def test_mailboxes(case: Case) -> None:
     assert mailbox_address(case.raw("mk")) == case.raw("address")
+
+
+@each("decline")
+def test_declines(case: Case) -> None:
+    key, mailbox = case.raw("key"), case.raw("mailbox")
+    assert hkdf(bytes(32), key, L("decline"), 32) == case.raw("decline_key")
+    assert declines(case.raw("message"), key, mailbox) is case["declines"]
+    if case["declines"]:
+        assert decline_message(key, mailbox) == case.raw("message")
 
 
 @each("hello")

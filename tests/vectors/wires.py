@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import edwards
 from .identities import Case, Fields
-from .spec import ADA, BOB, ZERO, H, L, aead, ed25519, ed25519_sign, hkdf, pack, seeded, u32, u64
+from .spec import ADA, BOB, HMAC, ZERO, H, L, aead, ed25519, ed25519_sign, hkdf, pack, seeded, u32, u64
 
 NODE_SEED, NONCE = seeded("node", 32), seeded("hello nonce", 32)
 
@@ -14,6 +14,22 @@ def mailboxes() -> list[Case]:
         {"name": name, "mk": mk, "address": H(L("mailbox") + mk)[:16]}
         for name, mk in (("a mailbox", seeded("mk", 32)), ("zeros", ZERO), ("ones", b"\xff" * 32))
     ]
+
+
+def declines() -> list[Case]:
+    key, mailbox = seeded("invite key", 32), seeded("invite box", 16)
+    decline_key = hkdf(ZERO, key, L("decline"), 32)
+    message = b"\x01\x03" + HMAC(decline_key, mailbox)
+    told: Fields = {"key": key, "mailbox": mailbox, "decline_key": decline_key}
+    cases: list[Case] = [{"name": "an invite is declined", **told, "message": message, "declines": True}]
+    for name, other in (
+        ("by another's key", message[:2] + HMAC(hkdf(ZERO, seeded("another key", 32), L("decline"), 32), mailbox)),
+        ("of another mailbox", message[:2] + HMAC(decline_key, bytes(16))),
+        ("cut by a byte", message[:-1]),
+        ("with a byte behind it", message + b"\0"),
+    ):
+        cases.append({"name": name, **told, "message": other, "declines": False})
+    return cases
 
 
 def hello_bytes(nonce: bytes, unix_s: int, *, version: int = 1, durable: bool = True) -> bytes:
