@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from typing import TypeVar
 
 import pytest
-from overfence import Chat, ChatEvent, Contact, Refused
+from overfence import Chat, ChatEvent, Contact, Message, Refused
 from overfence.errors import OverfenceError
 
 from .middleman import Middleman
@@ -71,15 +71,24 @@ class Person:
         """Open the home."""
         self.chat = await self._stack.enter_async_context(self._opened())
         self.other = None
-        self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._listen())]
+        events, messages = self.chat.events(), self.chat.messages()
+        # What became durable in the last moment before the home closed is shown as the past, as any program does.
+        past = await self.reads() if self.chat.contacts() else []
+        shown = [text for text in past if text not in self.heard and text not in self.said]
+        self.heard += shown
+        self._tasks = [asyncio.create_task(self._watch(events)), asyncio.create_task(self._listen(messages, shown))]
 
-    async def _watch(self) -> None:
-        async for event in self.chat.events():
+    async def _watch(self, events: AsyncIterator[ChatEvent]) -> None:
+        async for event in events:
             self.events.append(event)
 
-    async def _listen(self) -> None:
-        async for message in self.chat.messages():
-            self.heard.append(message.text or message.kind)
+    async def _listen(self, messages: AsyncIterator[Message], shown: list[str]) -> None:
+        async for message in messages:
+            text = message.text or message.kind
+            if text in shown:
+                shown.remove(text)  # it came while the past was read
+            else:
+                self.heard.append(text)
 
     async def leave(self) -> None:
         """Close the home."""
