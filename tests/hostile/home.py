@@ -24,10 +24,10 @@ COPIES = 16
 
 
 class Copy(NamedTuple):
-    """A database after one of its commits, and how much had been shown of it."""
+    """A database after one of its commits, and what had been shown of it by then."""
 
     database: bytes
-    shown: int
+    shown: tuple[tuple[int, Event], ...]
 
 
 class CopiedHome(Home):
@@ -44,7 +44,7 @@ class CopiedHome(Home):
         self.commits += 1
         place = len(self.copies) if len(self.copies) < COPIES else self.chance.randrange(self.commits)
         if place < COPIES:
-            self.copies[place : place + 1] = [Copy(self.tx.serialize(), len(self.shown))]
+            self.copies[place : place + 1] = [Copy(self.tx.serialize(), tuple(self.shown))]
         return result
 
     def set_back(self, copy: Copy) -> None:
@@ -53,7 +53,8 @@ class CopiedHome(Home):
         self.tx = sqlite3.connect(":memory:", isolation_level=None)
         self.tx.deserialize(copy.database)
         self.restart()
-        del self.shown[copy.shown :]
+        # Not cut to a length: after several such steps the screen of then is no beginning of that of now.
+        self.shown = list(copy.shown)
 
     def shown_of(self, contact: int) -> list[Event]:
         """What appeared on the screen of one conversation, in order."""
@@ -71,7 +72,7 @@ class HostileWorld(World):
         self.clock = Clock()
         self.node = Node(self.clock)
         names = ("Ada", "Bob", "Eve")
-        self.ada, self.bob, self.eve = (CopiedHome(name, self.node, 0) for name in names)
+        self.ada, self.bob, self.eve = (CopiedHome(name, self.node, -1) for name in names)
         self.homes = [self.ada, self.bob, self.eve]
         if begun is None:
             self.meet(met=met)
@@ -110,7 +111,7 @@ class Begun(NamedTuple):
 @cache
 def beginning(met: bool) -> Begun:
     """The same for all stories: it is what is done afterwards that differs."""
-    return HostileWorld(0, met=met).begun()
+    return HostileWorld(-1, met=met).begun()
 
 
 class Seals:

@@ -85,7 +85,12 @@ class Promises:
             return self.check()
         for home in self.pair:
             self.say(home, 0)
-        self.world.settle(rounds=4)
+        for wait_s in CALM_S:
+            # Where nothing was said before, only these words show that a session is lost.
+            self.world.settle(rounds=1)
+            if not any(home.unticked(self.other(home)) for home in self.pair):
+                break
+            self.world.clock.now_s += wait_s
         self.check()
         for home in self.pair:
             other = self.other(home)

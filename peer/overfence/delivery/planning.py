@@ -21,6 +21,8 @@ RENEWAL_S = 3600
 # Offers that go unconfirmed in a row until a new session is begun: set back to an older copy, we may use numbers twice.
 LAPSES_LIMIT = 3
 TIDY_S = 24 * 3600
+# Whom sessions are begun with. One who waits may have been answered already, and be set back to before that.
+OPEN = (ContactState.WAITING, ContactState.ACCEPTED)
 
 
 def stored(device: DeviceRow) -> Sessions:
@@ -34,7 +36,7 @@ def stored(device: DeviceRow) -> Sessions:
 def unread(tx: sqlite3.Connection, me: Me, device: DeviceRow, sid: bytes, outcome: Outcome) -> None:
     """A message in that session could not be read: another is to be begun, soon, but not over and over."""
     state = people.rekeying(tx, device.dsk)
-    if people.contact(tx, device.contact).state is not ContactState.ACCEPTED:
+    if people.contact(tx, device.contact).state not in OPEN:
         return
     # What unanswered renewals used up is not a reset's to wait for.
     people.set_rekeying(tx, device.dsk, unread=sid, resets=state.resets if state.unread else 0)
@@ -58,8 +60,8 @@ def lapsed(tx: sqlite3.Connection, me: Me, dsk: bytes) -> None:
 
 def without_session(tx: sqlite3.Connection, me: Me, device: DeviceRow) -> None:
     """Something is to be said to a device, and every session with it is gone or muted: nobody else may begin one."""
-    accepted = people.contact(tx, device.contact).state is ContactState.ACCEPTED
-    if accepted and people.rekeying(tx, device.dsk).begin_s == 0:
+    is_open = people.contact(tx, device.contact).state in OPEN
+    if is_open and people.rekeying(tx, device.dsk).begin_s == 0:
         _plan(tx, me, device, me.now_s, Outcome())
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..errors import DeviceListConflict, StaleDeviceList
 from ..history import people, postbox
 from ..history.event import Address
-from ..history.people import ContactState, DeviceRow
+from ..history.people import DeviceRow
 from ..identity import Device
 from ..sealing import BadCard, Card, Prekeys, SealingError
 from . import listing, planning, trust
@@ -16,8 +16,6 @@ from .me import Me
 from .outcome import Outcome
 from .outgoing import haves, introduction, parts, post
 from .payload import Reset, encode_payload
-
-_OPEN = (ContactState.WAITING, ContactState.ACCEPTED)
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ def due(tx: sqlite3.Connection, me: Me, node: str) -> tuple[list[Due], int | Non
     for device, begin_s in people.to_begin_with(tx):
         addresses = people.addresses(tx, device.dsk)
         contact = people.contact(tx, device.contact)
-        if not addresses or addresses[0].node != node or contact.state not in _OPEN:
+        if not addresses or addresses[0].node != node or contact.state not in planning.OPEN:
             continue
         if begin_s > me.now_s:
             later = min(begin_s, later or begin_s)
@@ -60,7 +58,7 @@ def begin(tx: sqlite3.Connection, me: Me, beginning: Due, card: Card | None) -> 
     if device is None or device.revoked_s:
         return outcome
     state, contact = people.rekeying(tx, device.dsk), people.contact(tx, device.contact)
-    if contact.state not in _OPEN or not 0 < state.begin_s <= me.now_s:
+    if contact.state not in planning.OPEN or not 0 < state.begin_s <= me.now_s:
         return outcome  # shut out, or answered, while the card was awaited
     peer = Device(device.dsk, device.dik)
     planning.tried(tx, me, device.dsk)
