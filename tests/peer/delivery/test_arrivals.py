@@ -15,6 +15,7 @@ from overfence.delivery.arrivals import OVERHEAD_BYTES, QUEUE_LIMIT_BYTES, TAKE_
 from overfence.delivery.outcome import Outcome
 from overfence.delivery.postman import Postman
 from overfence.delivery.wariness import WARY_JUMP_LIMIT, WARY_S
+from overfence.history import postbox
 from overfence.history.event import Text
 from overfence.sealing import Sessions
 from overfence_signalling import Ack, ClientFrame, Item, Items
@@ -155,6 +156,8 @@ async def test_items_are_taken_in_their_order_and_acknowledged_once(world: World
         await desk.taken(1)
     assert ada.texts(bob) == ["0", "1", "2", "3", "4"]
     assert [(ack.mailbox, ack.seq) for ack in desk.acks] == [(box[0], items[-1].seq)]
+    stored = postbox.mailbox(ada.tx, box[0])
+    assert stored is not None and stored.seq == items[-1].seq, "asked for from there at the next start"
 
 
 async def test_a_node_that_reads_nothing_is_told_the_latest_when_it_does(world: World) -> None:
