@@ -38,6 +38,8 @@ def unread(tx: sqlite3.Connection, me: Me, device: DeviceRow, sid: bytes, outcom
     state = people.rekeying(tx, device.dsk)
     if people.contact(tx, device.contact).state not in OPEN:
         return
+    if state.unread is not None and state.begin_s:
+        return  # one is planned already; nonsense by the thousand writes nothing more
     # What unanswered renewals used up is not a reset's to wait for.
     people.set_rekeying(tx, device.dsk, unread=sid, resets=state.resets if state.unread else 0)
     if state.begin_s == 0 or state.unread is None:
