@@ -28,7 +28,7 @@ from .arrivals import Arrivals
 from .direct import Circumstances, Direct
 from .me import Me
 from .news import Declined, Happening, Heard, KeyClaimed, NodeMoved, Published, Told, Trouble
-from .outcome import Outcome, Refused
+from .outcome import Outcome, Refused, bare
 from .pace import Pace
 from .payload import Ring, Sdp
 from .places import Place
@@ -286,7 +286,7 @@ class Exchange:
         kind = type(error).__name__
         logger.info("refused: %s: %s", kind, error)
         if self._me.wary.is_news(contact, kind, now_s=self._me.now_s):
-            self._publish(Refused(error, contact))
+            self._publish(Refused(bare(error), contact))
 
     def published(self, mailbox: bytes) -> None:
         self._publish(Published(mailbox))

@@ -16,6 +16,12 @@ from .sync import LogKey
 FORKS_LIMIT = 8
 
 
+def bare(error: OverfenceError) -> OverfenceError:
+    """The same error without where it was raised: those frames hold sessions and messages while it lives."""
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    return error
+
+
 @dataclass(frozen=True)
 class Refused:
     """Something that arrived was not taken, and why; ``contact`` is whom it came from, as far as that is known."""
@@ -52,7 +58,7 @@ class Outcome:
 
     def drop(self, error: OverfenceError, contact: int | None = None) -> None:
         """This was not taken."""
-        self.dropped.append(Refused(error, contact))
+        self.dropped.append(Refused(bare(error), contact))
 
     def forks(self, dsk: bytes) -> list[Fork]:
         """What a device is to hear of logs that forked: the first of each."""

@@ -7,7 +7,7 @@ import os
 import pytest
 from overfence.delivery import listing, parting, planning, rekeying, trust
 from overfence.delivery.outcome import Outcome
-from overfence.delivery.payload import Fork, Have
+from overfence.delivery.payload import Fork, Have, Ring
 from overfence.delivery.planning import BACK_OFF_S
 from overfence.history import people, postbox
 from overfence.history.event import Devices
@@ -167,3 +167,13 @@ def test_the_clock_of_a_conversation_rises_by_steps(world: World) -> None:
     row = ada.contact(bob)
     ada.take_message(bob.me.dsk, bob.seal(ada, Have(row.conv, (), 2**48)))
     assert ada.say(row.id, "and on").header.lamport < 2**21
+
+
+def test_what_is_told_of_a_refusal_holds_no_key_and_no_message(world: World) -> None:
+    """An error keeps the frames it was raised in, and they keep what was in hand there: keys and messages."""
+    ada, bob = world.ada, world.bob
+    genuine = bob.seal(ada, Ring())
+    for damaged in (b"nonsense", genuine[:-1] + bytes((genuine[-1] ^ 1,)), bob.offer_on(ada, b"unknown!")):
+        [refused] = ada.take_message(bob.me.dsk, damaged).dropped
+        error = refused.error
+        assert (error.__traceback__, error.__context__, error.__cause__) == (None, None, None)
